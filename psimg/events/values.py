@@ -1,0 +1,124 @@
+"""The values between a file and a spectrum: singles, triplets, located events."""
+
+from dataclasses import dataclass, fields
+from typing import Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from psimg.core.columns import freeze
+
+
+class _Rows:
+    """Values whose columns have a row each for the same things."""
+
+    __slots__ = ()
+
+    def take(self, rows: NDArray[np.bool_] | NDArray[np.intp] | slice) -> Self:
+        """Return the value with these rows only, in the order asked for."""
+        columns = {f.name: getattr(self, f.name) for f in fields(self)}  # type: ignore[arg-type]
+        return type(self)(**{k: None if c is None else c[rows] for k, c in columns.items()})
+
+    def joined(self, other: Self) -> Self:
+        """Return the rows of this value followed by those of ``other``."""
+        columns = {}
+        for f in fields(self):  # type: ignore[arg-type]
+            mine, theirs = getattr(self, f.name), getattr(other, f.name)
+            missing = mine is None or theirs is None
+            columns[f.name] = None if missing else np.concatenate([mine, theirs])
+        return type(self)(**columns)
+
+
+@dataclass(frozen=True, eq=False, kw_only=True, slots=True)
+class Singles(_Rows):
+    """Detected photons, one row each."""
+
+    time_ns: NDArray[np.float64]
+    """(N,) time since the first single of the acquisition, rising [ns]."""
+    energy_kev: NDArray[np.float64]
+    """(N,) deposited energy [keV]."""
+    position_mm: NDArray[np.float64]
+    """(N, 3) detection point, scanner coordinates [mm]."""
+    detector: NDArray[np.int64] | None = None
+    """(N,) label of the detector element."""
+    decay: NDArray[np.int64] | None = None
+    """(N,) truth of a simulation: number of the decay the photon comes from."""
+
+    def __post_init__(self) -> None:
+        n = len(self.time_ns)
+        freeze(
+            self,
+            time_ns=(np.float64, n),
+            energy_kev=(np.float64, n),
+            position_mm=(np.float64, n, 3),
+            detector=(np.int64, n),
+            decay=(np.int64, n),
+        )
+
+    def __len__(self) -> int:
+        return len(self.time_ns)
+
+
+@dataclass(frozen=True, eq=False, kw_only=True, slots=True)
+class Triplets(_Rows):
+    """Two annihilation photons and one prompt gamma, in that order, one row per triplet."""
+
+    time_ns: NDArray[np.float64]
+    """(N, 3) detection times; a delayed prompt's artificial delay is taken off [ns]."""
+    energy_kev: NDArray[np.float64]
+    """(N, 3) deposited energies [keV]."""
+    position_mm: NDArray[np.float64]
+    """(N, 3, 3) detection points: triplet, photon, coordinate [mm]."""
+    window: NDArray[np.uint8]
+    """(N,) 0 for the prompt window, i for the i-th of the delayed windows."""
+    decay: NDArray[np.int64] | None = None
+    """(N, 3) truth of a simulation: the decay each photon comes from."""
+
+    def __post_init__(self) -> None:
+        n = len(self.window)
+        freeze(
+            self,
+            time_ns=(np.float64, n, 3),
+            energy_kev=(np.float64, n, 3),
+            position_mm=(np.float64, n, 3, 3),
+            window=(np.uint8, n),
+            decay=(np.int64, n, 3),
+        )
+
+    def __len__(self) -> int:
+        return len(self.window)
+
+    @property
+    def n_true(self) -> int | None:
+        """Prompt-window triplets whose photons share one decay; None where truth is unknown."""
+        if self.decay is None:
+            return None
+        same = (self.decay == self.decay[:, :1]).all(axis=1)
+        return int(np.count_nonzero(same & (self.window == 0)))
+
+
+@dataclass(frozen=True, eq=False, kw_only=True, slots=True)
+class LifetimeEvents(_Rows):
+    """Annihilation points with their time differences, one row per triplet."""
+
+    position_mm: NDArray[np.float64]
+    """(N, 3) most likely annihilation point, scanner coordinates [mm]."""
+    dt_ns: NDArray[np.float64]
+    """(N,) annihilation time minus prompt emission time, both corrected for flight [ns]."""
+    window: NDArray[np.uint8]
+    """(N,) 0 for the prompt window, i for the i-th of the delayed windows."""
+    direction: NDArray[np.float64] | None = None
+    """(N, 3) unit vector along the LOR, from photon 2 to photon 1; None where not recorded."""
+
+    def __post_init__(self) -> None:
+        n = len(self.dt_ns)
+        freeze(
+            self,
+            position_mm=(np.float64, n, 3),
+            dt_ns=(np.float64, n),
+            window=(np.uint8, n),
+            direction=(np.float64, n, 3),
+        )
+
+    def __len__(self) -> int:
+        return len(self.dt_ns)

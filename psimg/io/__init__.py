@@ -1,0 +1,22 @@
+"""Files in and out: one module per format, `open_input` in front."""
+
+from psimg.io.gate9 import write_gate9
+from psimg.io.input import FORMATS, InputChunk, InputFile, InputOptions, open_input
+from psimg.io.mapping import Column, ColumnSpec
+from psimg.io.nifti import read_mask, write_map
+from psimg.io.spectra_files import write_spectra_npz, write_spectra_root
+
+__all__ = [
+    "FORMATS",
+    "Column",
+    "ColumnSpec",
+    "InputChunk",
+    "InputFile",
+    "InputOptions",
+    "open_input",
+    "read_mask",
+    "write_gate9",
+    "write_map",
+    "write_spectra_npz",
+    "write_spectra_root",
+]

@@ -1,0 +1,104 @@
+"""Text tables: one row per line, a header line or none."""
+
+import re
+from collections.abc import Iterator, Sequence
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+
+from psimg.core.errors import FileError
+from psimg.io.table import Rows, Table
+
+_MAX_HEADER = 100_000
+
+
+def open_csv(path: Path) -> Table:
+    """Open a text table; the separator is a comma, semicolon, tab or white space.
+
+    A first line that holds a word names the columns; without one they are c0, c1, ... Lines that
+    start with ``#`` are passed over, but one right above the numbers may name the columns.
+
+    Raises
+    ------
+    FileError
+        If the file is no text or holds no row.
+    """
+    n_skip, names, delimiter = 0, [], None
+    header: list[str] | None = None
+    try:
+        with path.open(encoding="utf-8-sig") as file:
+            while line := file.readline(_MAX_HEADER):
+                text = line.strip()
+                delimiter = next((d for d in ",;\t" if d in text), None)
+                words = [w.strip().strip('"') for w in text.lstrip("#").split(delimiter)]
+                if text and not text.startswith("#") and all(map(_is_number, words)):
+                    names = words
+                    break
+                if text and (header is None or not text.startswith("#")):
+                    header = words
+                elif text.startswith("#"):
+                    header = words
+                n_skip += 1
+    except UnicodeDecodeError as error:
+        raise FileError(
+            f"{path}: not a text table (byte {error.start} is no UTF-8); name its format in "
+            "input.format"
+        ) from error
+    if not names:
+        raise FileError(f"{path}: no row of numbers in this table; expected one event a line")
+    if header is None or len(header) != len(names):
+        header = [f"c{i}" for i in range(len(names))]
+    return Table(
+        path=path,
+        kind="csv",
+        columns={name: np.dtype(np.float64) for name in header},
+        n_rows=None,
+        read=partial(_read, path, n_skip, delimiter, header),
+    )
+
+
+def _is_number(word: str) -> bool:
+    try:
+        float(word)
+    except ValueError:
+        return False
+    return True
+
+
+def _read(
+    path: Path,
+    n_skip: int,
+    delimiter: str | None,
+    header: list[str],
+    names: Sequence[str],
+    n_rows: int,
+) -> Iterator[Rows]:
+    # Each source once: loadtxt takes no column twice.
+    wanted = list(dict.fromkeys(names))
+    use = [header.index(name) for name in wanted]
+    done = 0
+    with path.open(encoding="utf-8-sig") as file:
+        for _ in range(n_skip):
+            file.readline()
+        while True:
+            lines = [line for _, line in zip(range(n_rows), file, strict=False)]
+            if not lines:
+                return
+            lines = [line for line in lines if line.strip() and not line.startswith("#")]
+            if lines:
+                try:
+                    rows = np.loadtxt(lines, delimiter=delimiter, usecols=use, ndmin=2, quotechar='"')
+                except ValueError as error:
+                    raise FileError(
+                        f"{path}: {_with_row(str(error), done)}; expected {len(header)} numbers a "
+                        "line; mend or remove the line"
+                    ) from error
+                yield [rows[:, wanted.index(name)] for name in names]
+            done += len(lines)
+
+
+def _with_row(message: str, done: int) -> str:
+    """Return NumPy's message with the row counted from the start of the data."""
+    text = re.sub(r"at row (\d+)", lambda m: f"at data row {int(m[1]) + done + 1}", message)
+    return text.split(";")[0].rstrip(".")

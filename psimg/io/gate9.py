@@ -1,0 +1,106 @@
+"""Singles of GATE 9: a ROOT tree ``Singles`` with fixed names and units, read and written."""
+
+from collections.abc import Iterable
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from psimg.core.errors import FileError
+from psimg.events.values import Singles
+from psimg.io.mapping import Column, make_column
+from psimg.io.table import Table
+
+TREE = "Singles"
+_COLUMNS = (
+    ("time", "time", "s"),
+    ("energy", "energy", "MeV"),
+    ("x", "globalPosX", "mm"),
+    ("y", "globalPosY", "mm"),
+    ("z", "globalPosZ", "mm"),
+)
+_LABELS = (("detector", "crystalID"), ("decay", "eventID"))
+
+
+def is_gate9(table: Table) -> bool:
+    """Whether the table looks like singles of GATE 9."""
+    return table.tree == TREE and {"time", "globalPosX"} <= set(table.columns)
+
+
+def gate9_columns(table: Table) -> tuple[Column, ...]:
+    """Return where psimg's columns are in a tree of GATE 9 singles.
+
+    ``eventID`` counts decays and is the truth of each single; it and ``crystalID`` may be absent.
+    """
+    columns = [make_column(role, source, unit) for role, source, unit in _COLUMNS]
+    columns += [make_column(role, name, None) for role, name in _LABELS if name in table.columns]
+    return tuple(columns)
+
+
+def refuse_coincidences(table: Table) -> None:
+    """Raise `FileError` for a tree of coincidences: pairs hold no prompt gamma."""
+    if table.tree is not None and table.tree.lower().startswith("coincidences"):
+        raise FileError(
+            f"{table.path}: tree {table.tree!r} holds pairs of photons, and a lifetime needs the "
+            "prompt gamma too; export the Singles tree (input.tree = 'Singles')"
+        )
+
+
+def write_gate9(path: Path, chunks: Iterable[Singles]) -> int:
+    """Write singles in the layout of GATE 9.
+
+    Parameters
+    ----------
+    path : Path
+        The file to make; it must not exist.
+    chunks : iterable of Singles
+        Singles in time order.
+
+    Returns
+    -------
+    int
+        Number of singles written.
+
+    Raises
+    ------
+    FileError
+        If the file exists or cannot be written.
+    """
+    import uproot
+
+    if path.exists():
+        raise FileError(f"{path}: exists already; remove it or choose another name")
+    branches = {source: np.float32 for _, source, _ in _COLUMNS} | {"time": np.float64}
+    branches |= {"crystalID": np.int32, "eventID": np.int32}
+    n_written = 0
+    try:
+        with uproot.recreate(path, compression=uproot.ZLIB(1)) as file:
+            tree = file.mktree(TREE, branches)
+            for singles in chunks:
+                unknown = np.full(len(singles), -1)
+                tree.extend(
+                    {
+                        "time": singles.time_ns * 1e-9,
+                        "energy": (singles.energy_kev * 1e-3).astype(np.float32),
+                        "globalPosX": singles.position_mm[:, 0].astype(np.float32),
+                        "globalPosY": singles.position_mm[:, 1].astype(np.float32),
+                        "globalPosZ": singles.position_mm[:, 2].astype(np.float32),
+                        "crystalID": _label(singles.detector, unknown),
+                        "eventID": _label(singles.decay, unknown),
+                    }
+                )
+                n_written += len(singles)
+    except OSError as error:
+        path.unlink(missing_ok=True)
+        raise FileError(
+            f"{path}: cannot be written ({error.strerror or error}); make room or choose another "
+            "place"
+        ) from error
+    except BaseException:
+        path.unlink(missing_ok=True)
+        raise
+    return n_written
+
+
+def _label(given: NDArray[np.int64] | None, unknown: NDArray[np.int64]) -> NDArray[np.int32]:
+    return (unknown if given is None else given).astype(np.int32)

@@ -1,0 +1,167 @@
+"""Which column of a file is which of psimg's, and in what unit."""
+
+import difflib
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from psimg.core.errors import FileError, SettingsError
+from psimg.core.settings import SETTINGS_CONFIG
+from psimg.core.units import OWN_UNIT, unit_factor
+from psimg.io.table import Table
+
+_XYZ = ("x", "y", "z")
+REQUIRED = {
+    "singles": ("time", "energy", *_XYZ),
+    "triplets": tuple(f"{name}_{i}" for i in (1, 2, 3) for name in ("time", "energy", *_XYZ)),
+    "events": (*_XYZ, "dt"),
+}
+"""psimg's columns, by content; all must be there."""
+OPTIONAL = {"singles": ("detector", "decay"), "triplets": (), "events": ()}
+"""psimg's columns that a file may have beside."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ColumnSpec:
+    """The user's word on one column: its name in the file and its unit."""
+
+    name: str
+    unit: str | None = None
+
+    __pydantic_config__ = SETTINGS_CONFIG
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Column:
+    """One of psimg's columns and where it comes from."""
+
+    role: str
+    """psimg's name: ``time``, ``energy_1``, ``x``, ``dt``, ..."""
+    source: str
+    """Name in the file."""
+    unit: str
+    """Unit in the file; empty for labels."""
+    factor: float = 1.0
+    """What a number in the file is multiplied by; its sign may mirror an axis."""
+    assumed: bool = False
+    """Whether the unit is a guess because neither the file nor the user states it."""
+
+
+def quantity_of(role: str) -> str | None:
+    """Return what a column measures; None for labels."""
+    stem = role.split("_")[0]
+    if stem in ("time", "dt"):
+        return "time"
+    if stem == "energy":
+        return "energy"
+    return "length" if stem in _XYZ else None
+
+
+def make_column(role: str, source: str, unit: str | None, *, sign: float = 1.0) -> Column:
+    """Return the column, with the factor of its unit; without a unit psimg's own is assumed."""
+    quantity = quantity_of(role)
+    if quantity is None:
+        return Column(role=role, source=source, unit="")
+    return Column(
+        role=role,
+        source=source,
+        unit=unit or OWN_UNIT[quantity],
+        factor=sign * unit_factor(quantity, unit or OWN_UNIT[quantity]),
+        assumed=unit is None,
+    )
+
+
+def map_columns(
+    table: Table, given: Mapping[str, ColumnSpec | str], content: str | None
+) -> tuple[str, tuple[Column, ...]]:
+    """Settle content and columns of a flat table.
+
+    A column the user names is taken as said; else one called like psimg's with its unit
+    (``time_ns``, ``x_1_mm``), else one called like psimg's, in psimg's unit.
+
+    Parameters
+    ----------
+    table : Table
+        The file.
+    given : mapping
+        The user's column map; a plain string names a column in psimg's unit.
+    content : {"singles", "triplets", "events"}, optional
+        What a row is; found from the columns when None.
+
+    Raises
+    ------
+    FileError
+        If a column is missing in the file; the message lists those that are there.
+    SettingsError
+        If the map has a key that is not one of psimg's columns.
+    """
+    specs = {k: ColumnSpec(name=v) if isinstance(v, str) else v for k, v in given.items()}
+    known = {r for roles in (REQUIRED, OPTIONAL) for names in roles.values() for r in names}
+    for role in specs:
+        if role not in known:
+            near = difflib.get_close_matches(role, sorted(known), 1)
+            hint = f"; did you mean {near[0]!r}?" if near else f"; use {', '.join(sorted(known))}"
+            raise SettingsError(f"input.columns.{role} is not one of psimg's columns{hint}")
+    found = {role: _find(table, role, specs.get(role)) for role in sorted(known)}
+    if content is None:
+        complete = [c for c, roles in REQUIRED.items() if all(found[r] for r in roles)]
+        if not complete:
+            raise FileError(
+                f"{table.path}: cannot tell what a row is from the columns {_listed(table)}; map "
+                "psimg's columns in [input.columns]: time energy x y z for singles, time_1 .. z_3 "
+                "for triplets, x y z dt for events"
+            )
+        content = complete[0]
+    columns = []
+    for role in REQUIRED[content]:
+        column = found[role]
+        if column is None:
+            raise FileError(
+                f"{table.path}: no {table.where} for {role!r} of {content}; the file has "
+                f"{_listed(table)}; map it in [input.columns]"
+            )
+        columns.append(column)
+    columns += [c for c in (found[role] for role in OPTIONAL[content]) if c is not None]
+    return content, tuple(columns)
+
+
+def require_columns(table: Table, columns: tuple[Column, ...], content: str) -> None:
+    """Raise `FileError` where a column is not in the file or cannot hold its numbers."""
+    for column in columns:
+        dtype = table.columns.get(column.source)
+        if dtype is None:
+            raise FileError(
+                f"{table.path}: no {table.where} {column.source!r} for {column.role!r}; the file "
+                f"has {_listed(table)}"
+            )
+        if dtype.kind not in "fiub":
+            raise FileError(
+                f"{table.path}: {table.where} {column.source!r} holds {dtype}, expected one number "
+                "a row; flatten the file first"
+            )
+        absolute = quantity_of(column.role) == "time" and content != "events"
+        if absolute and dtype.kind == "f" and dtype.itemsize < 8:
+            raise FileError(
+                f"{table.path}: {column.source!r} holds times as {dtype}, which cannot tell "
+                "picoseconds after a millisecond; export times as float64"
+            )
+
+
+def _find(table: Table, role: str, spec: ColumnSpec | None) -> Column | None:
+    """Return where a column comes from; None if nothing in the file is called like it."""
+    if spec is not None:
+        return make_column(role, spec.name, spec.unit)
+    quantity = quantity_of(role)
+    if quantity is not None:
+        own = OWN_UNIT[quantity]
+        named = f"{role}_{own.lower()}"
+        if named in table.columns:
+            return make_column(role, named, own)
+    return make_column(role, role, None) if role in table.columns else None
+
+
+def _listed(table: Table) -> str:
+    names = list(table.columns)
+    return ", ".join(names[:20]) + (f" and {len(names) - 20} more" if len(names) > 20 else "")
+

@@ -1,0 +1,96 @@
+"""Maps as NIfTI with a JSON sidecar, and masks from NIfTI."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from psimg.core.errors import FileError
+from psimg.core.grid import VoxelGrid
+
+
+def write_map(
+    directory: Path,
+    name: str,
+    image: NDArray[Any],
+    grid: VoxelGrid,
+    *,
+    sidecar: Mapping[str, Any],
+) -> None:
+    """Write ``name.nii.gz`` and ``name.json`` into a directory.
+
+    The affine takes voxel indices to the centre of the voxel in scanner coordinates [mm], as RAS+
+    world coordinates; floats are stored as float32, NaN where there is no value.
+
+    Parameters
+    ----------
+    directory : Path
+        Existing directory.
+    name : str
+        Stem of both files.
+    image : (nx, ny, nz) array
+        The map.
+    grid : VoxelGrid
+        Where its voxels are.
+    sidecar : mapping
+        Units and provenance; NIfTI itself has no code for ns.
+    """
+    import nibabel as nib
+
+    stored = image if image.dtype == np.uint8 else image.astype(np.float32)
+    nifti = nib.Nifti1Image(stored, grid.affine)
+    nifti.header.set_xyzt_units("mm")
+    nifti.set_sform(grid.affine, code="scanner")
+    nifti.set_qform(grid.affine, code="scanner")
+    nib.save(nifti, directory / f"{name}.nii.gz")
+    (directory / f"{name}.json").write_text(json.dumps(sidecar, indent=2) + "\n")
+
+
+def read_mask(path: Path, *, label: int | None = None) -> tuple[VoxelGrid, NDArray[np.bool_]]:
+    """Read a region from a NIfTI image along the scanner's axes.
+
+    Parameters
+    ----------
+    path : Path
+        The image.
+    label : int, optional
+        The value of the region's voxels; all that are not zero when left out.
+
+    Returns
+    -------
+    grid : VoxelGrid
+        The image's voxels.
+    inside : (nx, ny, nz) bool array
+        Whether each is part of the region.
+
+    Raises
+    ------
+    FileError
+        If the file is no NIfTI image, has other than three axes, or is turned against the scanner.
+    """
+    import nibabel as nib
+
+    try:
+        image = nib.as_closest_canonical(nib.load(path))
+        data = np.asarray(image.dataobj)
+    except FileNotFoundError:
+        raise FileError(f"{path}: no such file; check the region's file") from None
+    except (nib.filebasedimages.ImageFileError, OSError, ValueError, EOFError) as error:
+        raise FileError(f"{path}: not a readable NIfTI image ({error})") from error
+    if data.ndim != 3:
+        raise FileError(f"{path}: has {data.ndim} axes, expected a mask of three")
+    size = np.diag(image.affine)[:3]
+    turned = np.abs(image.affine[:3, :3] - np.diag(size)).max()
+    if turned > 1e-3 * size.min():
+        raise FileError(
+            f"{path}: its axes are turned against the scanner's; resample it along x, y, z"
+        )
+    grid = VoxelGrid(
+        shape=data.shape,
+        voxel_mm=tuple(float(s) for s in size),  # type: ignore[arg-type]
+        origin_mm=tuple(float(o) for o in image.affine[:3, 3]),  # type: ignore[arg-type]
+    )
+    return grid, (data != 0 if label is None else data == label)

@@ -1,0 +1,35 @@
+"""Lifetime models and their fits, for regions and for voxels."""
+
+from psimg.lifetime.model import (
+    DIRECT,
+    OPS,
+    PPS,
+    Component,
+    LifetimeModel,
+    Response,
+    standard_components,
+)
+from psimg.lifetime.spectrum_fit import (
+    FitOptions,
+    SpectrumFit,
+    calibrate_response,
+    fit_regions,
+    fit_spectrum,
+)
+from psimg.lifetime.voxel_fit import fit_voxels
+
+__all__ = [
+    "DIRECT",
+    "OPS",
+    "PPS",
+    "Component",
+    "FitOptions",
+    "LifetimeModel",
+    "Response",
+    "SpectrumFit",
+    "calibrate_response",
+    "fit_regions",
+    "fit_spectrum",
+    "fit_voxels",
+    "standard_components",
+]

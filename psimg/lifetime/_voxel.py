@@ -1,0 +1,306 @@
+"""Compiled fit of all voxels: Fisher scoring with damping on four parameters."""
+
+import math
+
+import numba as nb
+import numpy as np
+from numpy.typing import NDArray
+
+from psimg.lifetime._emg import bin_shares_derivatives
+from psimg.lifetime._likelihood import SMALLEST_COUNT, count_deviance
+
+FloatArray = NDArray[np.float64]
+
+OK, TOO_FEW_COUNTS, NOT_CONVERGED, AT_BOUND = 0, 1, 2, 3
+"""Values of `psimg.core.maps.FitStatus`."""
+
+FAST, OPS, BACKGROUND, TAU = 0, 1, 2, 3
+"""Rows of the parameters: events of the fast group, of the o-Ps group, randoms, mean life."""
+
+
+@nb.njit(cache=True)
+def evaluate(
+    theta: FloatArray,
+    counts: FloatArray,
+    n_delayed: float,
+    n_delays: int,
+    edges: FloatArray,
+    mu: float,
+    sigma: float,
+    fast: FloatArray,
+    fellow: FloatArray,
+    weight: float,
+    flat: FloatArray,
+    work: FloatArray,
+    jacobian: FloatArray,
+) -> float:
+    """Deviance of one voxel at ``theta``, and d(expected)/d(theta) in ``jacobian`` (4, B).
+
+    Expected counts are theta[FAST] fast + theta[OPS] (fellow + weight emg(tau)) +
+    theta[BACKGROUND] flat. ``work`` is (5, B) scratch; its row 4 receives the expected counts.
+    """
+    bin_shares_derivatives(edges, theta[TAU], sigma, mu, work[0], work[1], work[2], work[3])
+    deviance = 0.0
+    for b in range(len(counts)):
+        shape = fellow[b] + weight * work[0, b]
+        jacobian[FAST, b] = fast[b]
+        jacobian[OPS, b] = shape
+        jacobian[BACKGROUND, b] = flat[b]
+        jacobian[TAU, b] = theta[OPS] * weight * work[1, b]
+        m = theta[FAST] * fast[b] + theta[OPS] * shape + theta[BACKGROUND] * flat[b]
+        work[4, b] = max(m, SMALLEST_COUNT)
+        deviance += count_deviance(counts[b], work[4, b])
+    if n_delays > 0:
+        deviance += count_deviance(n_delayed, n_delays * theta[BACKGROUND])
+    return deviance
+
+
+@nb.njit(cache=True)
+def derivatives(
+    theta: FloatArray,
+    counts: FloatArray,
+    n_delayed: float,
+    n_delays: int,
+    expected: FloatArray,
+    jacobian: FloatArray,
+    gradient: FloatArray,
+    fisher: FloatArray,
+) -> None:
+    """Gradient of the log-likelihood (4,) and its expected information (4, 4)."""
+    gradient[:] = 0.0
+    fisher[:] = 0.0
+    for b in range(len(counts)):
+        pull = counts[b] / expected[b] - 1.0
+        for i in range(4):
+            gradient[i] += jacobian[i, b] * pull
+            share = jacobian[i, b] / expected[b]
+            for j in range(i + 1):
+                fisher[i, j] += share * jacobian[j, b]
+    for i in range(4):
+        for j in range(i):
+            fisher[j, i] = fisher[i, j]
+    if n_delays > 0:
+        level = max(theta[BACKGROUND], SMALLEST_COUNT)
+        gradient[BACKGROUND] += n_delayed / level - n_delays
+        fisher[BACKGROUND, BACKGROUND] += n_delays / level
+
+
+@nb.njit(cache=True)
+def solve(matrix: FloatArray, right: FloatArray, free: NDArray[np.bool_], step: FloatArray) -> bool:
+    """Solve the symmetric (4, 4) system for the free parameters by Cholesky; False if singular.
+
+    ``matrix`` is overwritten; ``step`` is zero for parameters that are not free.
+    """
+    n = 4
+    for i in range(n):
+        if not free[i]:
+            for j in range(n):
+                matrix[i, j] = 0.0
+                matrix[j, i] = 0.0
+            matrix[i, i] = 1.0
+    for i in range(n):
+        for j in range(i + 1):
+            total = matrix[i, j]
+            for k in range(j):
+                total -= matrix[i, k] * matrix[j, k]
+            if i == j:
+                # Relative to the diagonal: a pivot of rounding errors is no information.
+                if not total > 1e-13 * matrix[i, i] or not math.isfinite(total):
+                    return False
+                matrix[i, i] = math.sqrt(total)
+            else:
+                matrix[i, j] = total / matrix[j, j]
+    for i in range(n):
+        total = right[i] if free[i] else 0.0
+        for k in range(i):
+            total -= matrix[i, k] * step[k]
+        step[i] = total / matrix[i, i]
+    for i in range(n - 1, -1, -1):
+        total = step[i]
+        for k in range(i + 1, n):
+            total -= matrix[k, i] * step[k]
+        step[i] = total / matrix[i, i]
+    return True
+
+
+@nb.njit(cache=True)
+def choose_free(
+    theta: FloatArray,
+    gradient: FloatArray,
+    lowest: FloatArray,
+    highest: FloatArray,
+    with_fast: bool,
+    free: NDArray[np.bool_],
+) -> None:
+    """Mark the parameters not held on a bound by the gradient."""
+    for i in range(4):
+        held = (theta[i] <= lowest[i] and gradient[i] < 0) or (
+            theta[i] >= highest[i] and gradient[i] > 0
+        )
+        free[i] = not held
+    if not with_fast:
+        free[FAST] = False
+    if theta[OPS] <= 0:
+        free[TAU] = False
+
+
+@nb.njit(cache=True)
+def fit_one(
+    counts: FloatArray,
+    n_delayed: float,
+    n_delays: int,
+    edges: FloatArray,
+    mu: float,
+    sigma: float,
+    fast: FloatArray,
+    fellow: FloatArray,
+    weight: float,
+    flat: FloatArray,
+    with_fast: bool,
+    lowest: FloatArray,
+    highest: FloatArray,
+    max_iter: int,
+    theta: FloatArray,
+    covariance: FloatArray,
+) -> tuple[float, int]:
+    """Fit one voxel from the start in ``theta``; return its deviance and status.
+
+    ``covariance`` (4, 4) receives the inverse of the expected information, zero for parameters on
+    a bound.
+    """
+    n_bin = len(counts)
+    work = np.empty((5, n_bin))
+    jacobian = np.empty((4, n_bin))
+    trial_jacobian = np.empty((4, n_bin))
+    gradient = np.empty(4)
+    fisher = np.empty((4, 4))
+    damped = np.empty((4, 4))
+    free = np.ones(4, np.bool_)
+    step = np.zeros(4)
+    trial = np.empty(4)
+    damping = 1e-3
+    deviance = evaluate(
+        theta, counts, n_delayed, n_delays, edges, mu, sigma, fast, fellow, weight, flat, work,
+        jacobian,
+    )  # fmt: skip
+    derivatives(theta, counts, n_delayed, n_delays, work[4], jacobian, gradient, fisher)
+    status = NOT_CONVERGED
+    for _ in range(max_iter):
+        choose_free(theta, gradient, lowest, highest, with_fast, free)
+        damped[:] = fisher
+        for i in range(4):
+            damped[i, i] = fisher[i, i] * (1.0 + damping) + 1e-30
+        if not solve(damped, gradient, free, step):
+            damping = 10.0 * damping
+            if damping > 1e8:
+                break
+            continue
+        for i in range(4):
+            trial[i] = min(max(theta[i] + step[i], lowest[i]), highest[i])
+        # A lifetime may at most double or halve in a step: farther the model is no parabola.
+        trial[TAU] = min(max(trial[TAU], 0.5 * theta[TAU]), 2.0 * theta[TAU])
+        trial_deviance = evaluate(
+            trial, counts, n_delayed, n_delays, edges, mu, sigma, fast, fellow, weight, flat, work,
+            trial_jacobian,
+        )  # fmt: skip
+        if trial_deviance <= deviance + 1e-12 * (1.0 + abs(deviance)):
+            # What an undamped step would still gain, in units of the deviance.
+            gain = 0.0
+            for i in range(4):
+                gain += step[i] * gradient[i]
+            small = damping <= 1e-2 and abs(gain) < 1e-8
+            theta[:] = trial
+            jacobian[:] = trial_jacobian
+            deviance = trial_deviance
+            derivatives(theta, counts, n_delayed, n_delays, work[4], jacobian, gradient, fisher)
+            damping = max(0.1 * damping, 1e-9)
+            if small:
+                status = OK
+                break
+        else:
+            damping = 10.0 * damping
+            if damping > 1e8:
+                break
+    if status == OK:
+        choose_free(theta, gradient, lowest, highest, with_fast, free)
+        at_bound = not free[OPS] or not free[TAU] or theta[OPS] <= 0
+        if at_bound or theta[TAU] <= lowest[TAU] or theta[TAU] >= highest[TAU]:
+            return deviance, AT_BOUND
+        for i in range(4):
+            damped[:] = fisher
+            trial[:] = 0.0
+            trial[i] = 1.0
+            if not solve(damped, trial, free, step):
+                return deviance, NOT_CONVERGED
+            covariance[:, i] = step
+            if not free[i]:
+                covariance[:, i] = 0.0
+    return deviance, status
+
+
+@nb.njit(cache=True, parallel=True)
+def fit_all(
+    counts: NDArray[np.uint32],
+    n_delayed: FloatArray,
+    n_delays: int,
+    edges: FloatArray,
+    mu: float,
+    sigma: float,
+    fast: FloatArray,
+    fellow: FloatArray,
+    weight: float,
+    flat: FloatArray,
+    with_fast: bool,
+    side: NDArray[np.bool_],
+    lowest: FloatArray,
+    highest: FloatArray,
+    tau_start: float,
+    min_counts: int,
+    max_iter: int,
+    values: FloatArray,
+    covariance: FloatArray,
+    deviance: FloatArray,
+    status: NDArray[np.uint8],
+) -> None:
+    """Fit every voxel.
+
+    counts : (V, B); n_delayed : (V,); side : (B,) bins before the peak, for the start of the
+    background; values : (V, 4), covariance : (V, 4, 4), deviance and status : (V,) receive the
+    results, NaN where there are none.
+    """
+    side_share = 0.0
+    for b in range(len(flat)):
+        if side[b]:
+            side_share += flat[b]
+    for v in nb.prange(counts.shape[0]):  # a voxel writes only its own row
+        values[v] = np.nan
+        covariance[v] = np.nan
+        deviance[v] = np.nan
+        row = counts[v].astype(np.float64)
+        total = row.sum()
+        if total < min_counts:
+            status[v] = TOO_FEW_COUNTS
+            continue
+        background = 0.3 * total
+        if n_delays > 0:
+            background = n_delayed[v] / n_delays
+        elif side_share > 0:
+            background = 0.0
+            for b in range(len(flat)):
+                if side[b]:
+                    background += row[b] / side_share
+        background = min(max(background, 0.01 * total), 0.9 * total)
+        theta = np.empty(4)
+        theta[FAST] = 0.6 * (total - background) if with_fast else 0.0
+        theta[OPS] = 0.4 * (total - background) if with_fast else total - background
+        theta[BACKGROUND] = background
+        theta[TAU] = tau_start
+        matrix = np.zeros((4, 4))
+        deviance[v], code = fit_one(
+            row, n_delayed[v], n_delays, edges, mu, sigma, fast, fellow, weight, flat, with_fast,
+            lowest, highest, max_iter, theta, matrix,
+        )  # fmt: skip
+        status[v] = code
+        if code == OK:
+            values[v] = theta
+            covariance[v] = matrix

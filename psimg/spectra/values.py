@@ -1,0 +1,131 @@
+"""Binned values: spectra of dt and of energy. Spectra of chunks add up."""
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from psimg.core.columns import freeze
+from psimg.core.errors import DataError
+from psimg.core.grid import VoxelGrid
+
+
+@dataclass(frozen=True, eq=False, kw_only=True, slots=True)
+class LifetimeSpectra:
+    """Counts against dt for the voxels of a grid or for named regions."""
+
+    edges_ns: NDArray[np.float64]
+    """(B+1,) bin edges, rising [ns]; a bin holds its lower edge."""
+    counts: NDArray[np.uint32]
+    """(V, B) prompt-window events."""
+    delayed: NDArray[np.uint32]
+    """(V, B) events of all delayed windows together."""
+    n_delays: int
+    """Number of delayed windows summed in ``delayed``."""
+    n_events: int
+    """Prompt-window events looked at."""
+    n_outside: int
+    """Prompt-window events in no voxel or region, whatever their dt."""
+    n_outside_dt: int
+    """Prompt-window events inside, but with dt below the first edge or not below the last."""
+    grid: VoxelGrid | None = None
+    """The grid, for spectra of voxels."""
+    voxel: NDArray[np.int64] | None = None
+    """(V,) rising flat index of the voxels that hold a count, for spectra of voxels."""
+    names: tuple[str, ...] | None = None
+    """V names, for spectra of regions."""
+
+    def __post_init__(self) -> None:
+        n, n_bin = len(self.counts), len(self.edges_ns) - 1
+        freeze(
+            self,
+            edges_ns=(np.float64, n_bin + 1),
+            counts=(np.uint32, n, n_bin),
+            delayed=(np.uint32, n, n_bin),
+            voxel=(np.int64, n),
+        )
+        if n_bin < 1 or not np.all(np.diff(self.edges_ns) > 0):
+            raise DataError("edges_ns must be two or more rising numbers")
+        if (self.names is None) == (self.voxel is None) or (self.grid is None) != (
+            self.voxel is None
+        ):
+            raise DataError("spectra are either of regions (names) or of voxels (grid and voxel)")
+        if self.names is not None and len(self.names) != n:
+            raise DataError(f"{n} spectra but {len(self.names)} names")
+
+    def __len__(self) -> int:
+        return len(self.counts)
+
+    def __add__(self, other: "LifetimeSpectra") -> "LifetimeSpectra":
+        """Return the spectra of the events of both."""
+        same = (
+            np.array_equal(self.edges_ns, other.edges_ns)
+            and self.n_delays == other.n_delays
+            and self.names == other.names
+            and self.grid == other.grid
+        )
+        if not same:
+            raise DataError(
+                "spectra add only on the same edges, delays, regions and grid; bin both alike"
+            )
+        total = replace(
+            self,
+            n_events=self.n_events + other.n_events,
+            n_outside=self.n_outside + other.n_outside,
+            n_outside_dt=self.n_outside_dt + other.n_outside_dt,
+        )
+        if self.voxel is None or other.voxel is None:
+            return replace(
+                total, counts=self.counts + other.counts, delayed=self.delayed + other.delayed
+            )
+        voxel = np.union1d(self.voxel, other.voxel)
+        shape = (len(voxel), self.counts.shape[1])
+        counts, delayed = np.zeros(shape, np.uint32), np.zeros(shape, np.uint32)
+        for part in (self, other):
+            rows = np.searchsorted(voxel, part.voxel)
+            counts[rows] += part.counts
+            delayed[rows] += part.delayed
+        return replace(total, voxel=voxel, counts=counts, delayed=delayed)
+
+    def region(self, name: str) -> int:
+        """Return the row of region ``name``; `DataError` if there is none."""
+        if self.names is None or name not in self.names:
+            raise DataError(f"no region {name!r}; there are {', '.join(self.names or ())}")
+        return self.names.index(name)
+
+
+@dataclass(frozen=True, eq=False, kw_only=True, slots=True)
+class EnergySpectrum:
+    """Singles against energy."""
+
+    edges_kev: NDArray[np.float64]
+    """(B+1,) rising bin edges [keV]."""
+    counts: NDArray[np.int64]
+    """(B,) singles per bin."""
+    n_above: int
+    """Singles not below the last edge."""
+
+    def __post_init__(self) -> None:
+        n_bin = len(self.edges_kev) - 1
+        freeze(self, edges_kev=(np.float64, n_bin + 1), counts=(np.int64, n_bin))
+
+    @classmethod
+    def of(cls, energy_kev: NDArray[np.float64]) -> "EnergySpectrum":
+        """Return the spectrum of (N,) energies in bins of 5 keV up to 2 MeV."""
+        n_bin, step = 400, 5.0
+        # Beyond the last edge and below zero share no bin with the rest.
+        index = np.floor(np.clip(energy_kev / step, -1.0, n_bin)).astype(np.int64) + 1
+        counts = np.bincount(index, minlength=n_bin + 2)
+        return cls(
+            edges_kev=step * np.arange(n_bin + 1),
+            counts=counts[1 : n_bin + 1],
+            n_above=int(counts[n_bin + 1]),
+        )
+
+    def __add__(self, other: "EnergySpectrum") -> "EnergySpectrum":
+        """Return the spectrum of the singles of both."""
+        return EnergySpectrum(
+            edges_kev=self.edges_kev,
+            counts=self.counts + other.counts,
+            n_above=self.n_above + other.n_above,
+        )
