@@ -8,6 +8,7 @@ from psimg.core.maps import FitStatus, ParameterMaps
 from psimg.core.regions import Box, Cylinder, Everywhere, Mask, Region, Sphere
 from psimg.core.scanner import SCANNERS, Scanner
 from psimg.core.settings import SETTINGS_CONFIG, require_positive, require_window
+from psimg.core.stage import Stage
 from psimg.core.units import unit_factor
 
 __all__ = [
@@ -28,6 +29,7 @@ __all__ = [
     "Scanner",
     "SettingsError",
     "Sphere",
+    "Stage",
     "VoxelGrid",
     "freeze",
     "require_positive",

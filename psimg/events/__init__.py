@@ -8,6 +8,7 @@ from psimg.events.select import (
     SelectOptions,
     drop_close_pairs,
     find_triplets,
+    within_windows,
 )
 from psimg.events.values import LifetimeEvents, Singles, Triplets
 
@@ -22,4 +23,5 @@ __all__ = [
     "find_triplets",
     "locate_triplets",
     "sort_chunks",
+    "within_windows",
 ]

@@ -141,6 +141,17 @@ def find_triplets(
     )
 
 
+def within_windows(triplets: Triplets, *, options: SelectOptions) -> Triplets:
+    """Keep the triplets of a list made elsewhere that the windows would have let through."""
+    energy, time = triplets.energy_kev, triplets.time_ns
+    keep = _within(energy[:, 0], options.annihilation_kev)
+    keep &= _within(energy[:, 1], options.annihilation_kev)
+    keep &= _within(energy[:, 2], options.prompt_kev)
+    keep &= np.abs(time[:, 1] - time[:, 0]) <= options.pair_window_ns
+    keep &= _within(0.5 * (time[:, 0] + time[:, 1]) - time[:, 2], options.prompt_window_ns)
+    return triplets.take(keep)
+
+
 def drop_close_pairs(triplets: Triplets, *, min_distance_mm: float) -> Triplets:
     """Keep the triplets whose annihilation photons are at least ``min_distance_mm`` apart.
 

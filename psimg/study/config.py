@@ -1,0 +1,397 @@
+"""The study file: TOML to the options of each stage."""
+
+import difflib
+import glob
+import tomllib
+from dataclasses import dataclass, field, fields, replace
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import Discriminator, Tag, TypeAdapter, ValidationError
+
+from psimg.core.errors import FileError, PsimgError, SettingsError
+from psimg.core.grid import VoxelGrid
+from psimg.core.isotopes import ISOTOPES
+from psimg.core.regions import Box, Cylinder, Mask, Region, Sphere
+from psimg.core.scanner import SCANNERS, Scanner
+from psimg.core.settings import SETTINGS_CONFIG, require_positive
+from psimg.events.select import SelectOptions
+from psimg.io.input import InputOptions
+from psimg.io.mapping import ColumnSpec
+from psimg.io.nifti import read_mask
+from psimg.lifetime.model import Component, LifetimeModel, Response
+from psimg.lifetime.spectrum_fit import FitOptions
+from psimg.spectra.binning import SpectrumOptions
+
+Vector = tuple[float, float, float]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class StudySection:
+    """``[study]``: what was measured."""
+
+    name: str = ""
+    isotope: str | None = None
+
+    __pydantic_config__ = SETTINGS_CONFIG
+
+    def __post_init__(self) -> None:
+        if self.isotope is not None and self.isotope not in ISOTOPES:
+            raise SettingsError(
+                f"isotope = {self.isotope!r} is not known; use one of {', '.join(ISOTOPES)}, or "
+                "leave it out and set the windows in [select]"
+            )
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class InputSection(InputOptions):
+    """``[input]``: which files, and how to read them."""
+
+    files: tuple[str, ...]
+    """Paths or patterns, relative to the study file."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ScannerSection:
+    """``[scanner]``: a preset, figures of one's own, or a preset with some of them changed."""
+
+    preset: str | None = None
+    crt_ns: float | None = None
+    energy_fwhm: float | None = None
+    radius_mm: float | None = None
+    length_mm: float | None = None
+
+    __pydantic_config__ = SETTINGS_CONFIG
+
+    def __post_init__(self) -> None:
+        if self.preset is not None and self.preset not in SCANNERS:
+            raise SettingsError(
+                f"preset = {self.preset!r} is not known; use one of {', '.join(SCANNERS)}"
+            )
+        self.scanner()
+
+    def scanner(self) -> Scanner | None:
+        """Return the scanner, or None if the section says nothing.
+
+        Raises
+        ------
+        SettingsError
+            If there is no preset and a figure is missing.
+        """
+        own = {f.name: getattr(self, f.name) for f in fields(self) if f.name != "preset"}
+        own = {name: value for name, value in own.items() if value is not None}
+        if self.preset is not None:
+            return replace(SCANNERS[self.preset], **own)
+        if not own:
+            return None
+        missing = [name for name in ("crt_ns", "radius_mm", "length_mm") if name not in own]
+        if missing:
+            raise SettingsError(f"without a preset, give {', '.join(missing)} too")
+        return Scanner(name="own", **{"energy_fwhm": None, **own})
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SelectSection(SelectOptions):
+    """``[select]``: the windows, and the object the annihilation point must lie in."""
+
+    object: str | None = None
+    """Name of a region; events located outside it are dropped."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class GridSection:
+    """``[grid]``: the voxels of the maps."""
+
+    voxel_mm: float | Vector = 8.0
+    shape: tuple[int, int, int] | None = None
+    extent_mm: Vector | None = None
+    centre_mm: Vector = (0.0, 0.0, 0.0)
+
+    __pydantic_config__ = SETTINGS_CONFIG
+
+    def __post_init__(self) -> None:
+        if self.shape is not None and self.extent_mm is not None:
+            raise SettingsError("give shape or extent_mm, not both")
+        for size in self._size:
+            require_positive("voxel_mm", size)
+        for size in self.extent_mm or ():
+            require_positive("extent_mm", size)
+        self.grid()
+
+    @property
+    def _size(self) -> Vector:
+        size = self.voxel_mm
+        return (size, size, size) if isinstance(size, (int, float)) else size
+
+    def grid(self) -> VoxelGrid:
+        """Return the grid; without shape and extent, 256 mm a side."""
+        shape = self.shape
+        if shape is None:
+            x, y, z = (
+                # A hair less than whole: 240 mm in voxels of 0.1 mm are 2400, not 2401.
+                max(1, -int(-(length / size - 1e-9) // 1))
+                for length, size in zip(
+                    self.extent_mm or (256.0, 256.0, 256.0), self._size, strict=True
+                )
+            )
+            shape = (x, y, z)
+        return VoxelGrid.centred(shape=shape, voxel_mm=self._size, centre_mm=self.centre_mm)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ReconSection:
+    """``[recon]``: how events become an image."""
+
+    method: Literal["histogram"] = "histogram"
+    """Each event in the voxel of its most likely point."""
+
+    __pydantic_config__ = SETTINGS_CONFIG
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _SphereSpec(Sphere):
+    shape: Literal["sphere"]
+    __pydantic_config__ = SETTINGS_CONFIG
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _CylinderSpec(Cylinder):
+    shape: Literal["cylinder"]
+    __pydantic_config__ = SETTINGS_CONFIG
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _BoxSpec(Box):
+    shape: Literal["box"]
+    __pydantic_config__ = SETTINGS_CONFIG
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _MaskSpec:
+    shape: Literal["mask"]
+    name: str
+    file: str
+    label: int | None = None
+    __pydantic_config__ = SETTINGS_CONFIG
+
+
+_SHAPES = ("sphere", "cylinder", "box", "mask")
+
+
+def _shape_of(value: Any) -> str | None:
+    return value.get("shape") if isinstance(value, dict) else getattr(value, "shape", None)
+
+
+RegionSpec = Annotated[
+    Annotated[_SphereSpec, Tag("sphere")]
+    | Annotated[_CylinderSpec, Tag("cylinder")]
+    | Annotated[_BoxSpec, Tag("box")]
+    | Annotated[_MaskSpec, Tag("mask")],
+    Discriminator(_shape_of),
+]
+"""``[[regions]]``: one shape each."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class OutputSection:
+    """``[output]``: where results go."""
+
+    directory: str = "results"
+    formats: tuple[Literal["nifti", "root", "npz", "report"], ...] = (
+        "nifti",
+        "root",
+        "npz",
+        "report",
+    )
+    """What to write beside summary.json, regions.csv and psimg.log."""
+
+    __pydantic_config__ = SETTINGS_CONFIG
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class StudyFile:
+    """A study file as written."""
+
+    input: InputSection
+    study: StudySection = field(default_factory=StudySection)
+    scanner: ScannerSection = field(default_factory=ScannerSection)
+    select: SelectSection = field(default_factory=SelectSection)
+    grid: GridSection = field(default_factory=GridSection)
+    spectrum: SpectrumOptions = field(default_factory=SpectrumOptions)
+    model: LifetimeModel = field(default_factory=LifetimeModel)
+    fit: FitOptions = field(default_factory=FitOptions)
+    recon: ReconSection = field(default_factory=ReconSection)
+    regions: tuple[RegionSpec, ...] = ()
+    output: OutputSection = field(default_factory=OutputSection)
+
+    __pydantic_config__ = SETTINGS_CONFIG
+
+
+@dataclass(frozen=True, eq=False, kw_only=True, slots=True)
+class Study:
+    """A study ready to run: settings checked, files found, regions loaded."""
+
+    path: Path
+    settings: StudyFile
+    files: tuple[Path, ...]
+    scanner: Scanner | None
+    grid: VoxelGrid
+    regions: tuple[Region, ...]
+    object: Region | None
+    directory: Path
+
+
+def read_study(path: Path | str) -> Study:
+    """Read and check a study file.
+
+    Parameters
+    ----------
+    path : Path or str
+        The TOML file; paths in it are relative to it.
+
+    Returns
+    -------
+    Study
+        Everything `run_study` needs.
+
+    Raises
+    ------
+    FileError
+        If the file is missing or no TOML, or one that it names is missing.
+    SettingsError
+        If a key is unknown (the nearest known one is named), a value is out of range, two settings
+        contradict each other, or a region lies outside the grid.
+    """
+    path = Path(path)
+    try:
+        raw = tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise FileError(f"{path}: no such study file; 'psimg inspect FILE --study' writes one") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise FileError(f"{path}: cannot be read ({error})") from error
+    except tomllib.TOMLDecodeError as error:
+        raise FileError(f"{path}: not TOML: {error}") from error
+    try:
+        settings = TypeAdapter(StudyFile).validate_python(_with_isotope(raw))
+        return _prepare(path, settings)
+    except ValidationError as error:
+        raise SettingsError(f"{path}: {_explain(error)}") from None
+    except PsimgError as error:
+        if str(path) in str(error):
+            raise
+        raise type(error)(f"{path}: {error}") from error
+
+
+def _with_isotope(raw: dict[str, Any]) -> dict[str, Any]:
+    """Fill energy windows that the study leaves out with those of its isotope."""
+    section = raw.get("study")
+    isotope = ISOTOPES.get(section.get("isotope", "")) if isinstance(section, dict) else None
+    select = raw.get("select", {})
+    if isotope is None or not isinstance(select, dict):
+        return raw
+    windows = {
+        "annihilation_kev": list(isotope.annihilation_window_kev),
+        "prompt_kev": list(isotope.prompt_window_kev),
+    }
+    return {**raw, "select": {**windows, **select}}
+
+
+def _prepare(path: Path, settings: StudyFile) -> Study:
+    base = path.parent
+    files = tuple(file for pattern in settings.input.files for file in _expand(base, pattern))
+    if not files:
+        raise SettingsError("input.files is empty; name at least one file")
+    twice = sorted({str(file) for file in files if files.count(file) > 1})
+    if twice:
+        raise SettingsError(f"input.files names {', '.join(twice)} more than once")
+    grid = settings.grid.grid()
+    regions = tuple(_load(base, spec) for spec in settings.regions)
+    names = [region.name for region in regions]
+    for name in names:
+        if names.count(name) > 1:
+            raise SettingsError(f"two regions are named {name!r}; give each its own name")
+    for region in regions:
+        low, high = region.bounds_mm
+        if (low >= grid.high_mm).any() or (high <= grid.low_mm).any():
+            raise SettingsError(
+                f"region {region.name!r} spans {_box(low, high)} mm and lies outside the grid, "
+                f"which spans {_box(grid.low_mm, grid.high_mm)} mm; move it, or enlarge [grid]"
+            )
+    target = settings.select.object
+    if target is not None and target not in names:
+        raise SettingsError(
+            f"select.object = {target!r} is no region; there are {', '.join(names) or 'none'}"
+        )
+    return Study(
+        path=path,
+        settings=settings,
+        files=files,
+        scanner=settings.scanner.scanner(),
+        grid=grid,
+        regions=regions,
+        object=None if target is None else regions[names.index(target)],
+        directory=base / settings.output.directory,
+    )
+
+
+def _expand(base: Path, pattern: str) -> list[Path]:
+    """Return the files a name or pattern stands for; a name that exists is never a pattern."""
+    if (base / pattern).exists() or not glob.has_magic(pattern):
+        return [base / pattern]
+    found = sorted(Path(name) for name in glob.glob(str(base / pattern), recursive=True))
+    if not found:
+        raise FileError(f"{base / pattern}: no file matches; check input.files")
+    return found
+
+
+def _load(base: Path, spec: Any) -> Region:
+    if isinstance(spec, _MaskSpec):
+        grid, inside = read_mask(base / spec.file, label=spec.label)
+        if not inside.any():
+            wanted = "set" if spec.label is None else f"equal to {spec.label}"
+            raise SettingsError(f"region {spec.name!r}: no voxel of {base / spec.file} is {wanted}")
+        return Mask(name=spec.name, grid=grid, inside=inside)
+    region: Region = spec
+    return region
+
+
+def _box(low: Any, high: Any) -> str:
+    return ", ".join(f"{a:g} to {b:g}" for a, b in zip(low, high, strict=True))
+
+
+_UNKNOWN_KEY = ("unexpected_keyword_argument", "extra_forbidden")
+
+
+def _explain(error: ValidationError) -> str:
+    """Say what is wrong with a study, by key, in one line: a misspelt key before all else."""
+    errors = error.errors()
+    first = next((e for e in errors if e["type"] in _UNKNOWN_KEY), errors[0])
+    place = [str(part) for part in first["loc"] if part not in (*_SHAPES, "ColumnSpec")]
+    key = ".".join(place)
+    if first["type"] in _UNKNOWN_KEY:
+        known = _known_keys(place[:-1], first["loc"])
+        near = difflib.get_close_matches(place[-1], known, 1, cutoff=0.4)
+        hint = f"did you mean {near[0]!r}?" if near else f"known keys are {', '.join(known)}"
+        return f"unknown key {key}; {hint}"
+    if first["type"] in ("missing", "missing_argument"):
+        if isinstance(first["loc"][-1], int):
+            return f"{'.'.join(place[:-1])} = {first['input']!r}: holds too few values"
+        return f"{key} is missing; add it"
+    if first["type"] in ("union_tag_invalid", "union_tag_not_found"):
+        return f"{key}.shape: expected one of {', '.join(_SHAPES)}"
+    if first["type"] == "dataclass_type":
+        return f"{key} = {first['input']!r}: expected a table of settings"
+    context = first.get("ctx", {})
+    if isinstance(context.get("error"), PsimgError):
+        return f"{key}: {context['error']}" if key else str(context["error"])
+    return f"{key} = {first['input']!r}: {first['msg'].lower()}"
+
+
+def _known_keys(place: list[str], location: tuple[int | str, ...]) -> list[str]:
+    """Return the keys of the section at ``place``."""
+    sections: dict[str, Any] = {f.name: f.type for f in fields(StudyFile)}
+    sections |= {"columns": ColumnSpec, "components": Component, "response": Response}
+    shapes = dict(zip(_SHAPES, (_SphereSpec, _CylinderSpec, _BoxSpec, _MaskSpec), strict=True))
+    sections["regions"] = next((shapes[str(p)] for p in location if p in shapes), _SphereSpec)
+    section = next((sections[part] for part in reversed(place) if part in sections), StudyFile)
+    return sorted(f.name for f in fields(section))

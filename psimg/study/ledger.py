@@ -1,0 +1,119 @@
+"""The book of a run: how many came in at each stage, how many stayed, and why the rest went."""
+
+from collections.abc import Mapping
+
+from psimg.core.stage import Stage
+from psimg.spectra.values import LifetimeSpectra
+
+
+def complete_counts(
+    own: Mapping[str, int],
+    content: str,
+    *,
+    voxels: LifetimeSpectra,
+    regions: LifetimeSpectra,
+    truth_known: bool,
+) -> dict[str, int]:
+    """Return the counts of ``summary.json`` from those added up while chunks went by.
+
+    Parameters
+    ----------
+    own : mapping
+        Counts of the reading, selecting and locating stages.
+    content : {"singles", "triplets", "events"}
+        What the files hold; stages that do not apply are left out.
+    voxels, regions : LifetimeSpectra
+        The histograms of all events.
+    truth_known : bool
+        Whether the singles carry the number of their decay.
+    """
+    names = ["n_rows", "n_not_finite", "n_marked_bad"]
+    if content == "singles":
+        names += ["n_singles", "n_annihilation", "n_prompt", "n_pairs"]
+        names += ["n_true_triplets"] if truth_known else []
+    if content == "triplets":
+        names += ["n_triplets_read", "n_outside_windows"]
+    if content != "events":
+        names += ["n_triplets"]
+    names += ["n_located", "n_events"]
+    if voxels.n_delays:
+        names += ["n_delayed_triplets", "n_delayed_located", "n_delayed_events"]
+    counts = {name: own[name] for name in names}
+    counts["n_bad"] = own["n_not_finite"] + own["n_marked_bad"]
+    if content != "events":
+        counts["n_close_pairs"] = own["n_triplets"] - own["n_located"]
+    counts["n_outside_object"] = own["n_located"] - own["n_events"]
+    counts["n_outside"] = voxels.n_outside
+    counts["n_outside_dt"] = voxels.n_outside_dt
+    counts["n_binned"] = int(voxels.counts.sum())
+    counts["n_outside_regions"] = regions.n_outside
+    return counts
+
+
+def path_of_events(counts: Mapping[str, int], content: str) -> tuple[Stage, ...]:
+    """Return the stages that events of this content pass, with what each of them dropped."""
+    stages = [
+        Stage(
+            name="read",
+            unit="rows",
+            n_in=counts["n_rows"],
+            n_out=counts["n_rows"] - counts["n_bad"],
+            dropped={
+                "NaN or infinite": counts["n_not_finite"],
+                "marked as bad in the file": counts["n_marked_bad"],
+            },
+        )
+    ]
+    if content == "singles":
+        n_used = counts["n_annihilation"] + counts["n_prompt"]
+        stages.append(
+            Stage(
+                name="energy windows",
+                unit="singles",
+                n_in=counts["n_singles"],
+                n_out=n_used,
+                dropped={"in neither window": counts["n_singles"] - n_used},
+            )
+        )
+    if content == "triplets":
+        stages.append(
+            Stage(
+                name="windows",
+                unit="triplets",
+                n_in=counts["n_triplets_read"],
+                n_out=counts["n_triplets"],
+                dropped={"outside the windows": counts["n_outside_windows"]},
+            )
+        )
+    if content != "events":
+        stages.append(
+            Stage(
+                name="pair distance",
+                unit="triplets",
+                n_in=counts["n_triplets"],
+                n_out=counts["n_located"],
+                dropped={"annihilation photons too close": counts["n_close_pairs"]},
+            )
+        )
+    stages.append(
+        Stage(
+            name="object",
+            unit="events",
+            n_in=counts["n_located"],
+            n_out=counts["n_events"],
+            dropped={"located outside the object": counts["n_outside_object"]},
+        )
+    )
+    stages.append(
+        Stage(
+            name="histogram",
+            unit="events",
+            n_in=counts["n_events"],
+            n_out=counts["n_binned"],
+            dropped={
+                "outside the grid": counts["n_outside"],
+                "dt outside the spectrum": counts["n_outside_dt"],
+            },
+        )
+    )
+    return tuple(stages)

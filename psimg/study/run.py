@@ -1,0 +1,386 @@
+"""The chain: files to events over chunks, then spectra, fits and maps."""
+
+import hashlib
+import logging
+import os
+import time
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TypeVar
+
+import numpy as np
+
+from psimg.core.errors import DataError, FileError, SettingsError
+from psimg.core.maps import FitStatus, ParameterMaps
+from psimg.core.regions import Everywhere, Region
+from psimg.core.scanner import Scanner
+from psimg.core.stage import Stage
+from psimg.events.locate import locate_triplets
+from psimg.events.order import sort_chunks
+from psimg.events.select import Carry, drop_close_pairs, find_triplets, within_windows
+from psimg.events.values import LifetimeEvents, Singles, Triplets
+from psimg.io.input import InputFile, open_input
+from psimg.lifetime.model import LifetimeModel
+from psimg.lifetime.spectrum_fit import SpectrumFit, calibrate_response, fit_regions
+from psimg.lifetime.voxel_fit import fit_voxels
+from psimg.spectra.binning import VoxelCounter, bin_regions
+from psimg.spectra.values import EnergySpectrum, LifetimeSpectra
+from psimg.study.config import Study
+from psimg.study.ledger import complete_counts, path_of_events
+
+log = logging.getLogger(__name__)
+
+_T = TypeVar("_T")
+
+Progress = Callable[[str, int, int | None], None]
+"""Called as ``progress(stage, done, total)``; the total is None where nobody knows it."""
+
+CHUNK_ROWS = 1_000_000
+"""Rows read at a time; results do not depend on it."""
+
+
+@dataclass(frozen=True, eq=False, kw_only=True, slots=True)
+class StudyResult:
+    """Everything a run measured, before any of it is written."""
+
+    study: Study
+    content: str
+    formats: tuple[str, ...]
+    """Format of each input file."""
+    input_sha256: tuple[str, ...]
+    """Hash of each input file."""
+    counts: dict[str, int]
+    """The counts of ``summary.json``."""
+    stages: tuple[Stage, ...]
+    seconds: dict[str, float]
+    """Wall time by stage [s]."""
+    energy: EnergySpectrum | None
+    """Energies of the singles; None for located events."""
+    total: LifetimeSpectra
+    """The spectrum of all events."""
+    spectra: LifetimeSpectra
+    """Spectra of the regions; of all events where the study names none."""
+    calibration: SpectrumFit
+    """The fit of all events that gave the response."""
+    model: LifetimeModel
+    """The model of regions and voxels, its response known."""
+    regions: tuple[SpectrumFit, ...]
+    maps: ParameterMaps
+    warnings: tuple[str, ...]
+
+
+@dataclass
+class _Run:
+    """What a run adds up while chunks go by."""
+
+    study: Study
+    regions: tuple[Region, ...]
+    edges: np.ndarray[tuple[int], np.dtype[np.float64]]
+    counter: VoxelCounter
+    total: LifetimeSpectra
+    spectra: LifetimeSpectra
+    energy: EnergySpectrum | None = None
+    truth_known: bool = False
+    counts: Counter[str] = field(default_factory=Counter)
+    seconds: Counter[str] = field(default_factory=Counter)  # type: ignore[type-arg]
+
+    @contextmanager
+    def timed(self, stage: str) -> Iterator[None]:
+        """Add the time spent in the block to a stage."""
+        start = time.perf_counter()
+        try:
+            yield
+        finally:
+            self.seconds[stage] += time.perf_counter() - start
+
+
+def run_study(
+    study: Study, *, progress: Progress | None = None, chunk_rows: int = CHUNK_ROWS
+) -> StudyResult:
+    """Run the chain from the input files to fitted regions and maps.
+
+    Parameters
+    ----------
+    study : Study
+        A checked study, from `read_study`.
+    progress : callable, optional
+        Called as ``progress(stage, done, total)``.
+    chunk_rows : int
+        Rows read at a time; changes the memory used and nothing else.
+
+    Returns
+    -------
+    StudyResult
+        Counts, spectra, fits and maps; nothing is written.
+
+    Raises
+    ------
+    FileError
+        If an input file cannot be used.
+    DataError
+        If the files hold different things, or no event is left to fit.
+    SettingsError
+        If the histogram of the grid does not fit into the machine's memory.
+    """
+    progress = progress or (lambda stage, done, total: None)
+    files = [open_input(path, options=study.settings.input) for path in study.files]
+    contents = {file.content for file in files}
+    if len(contents) > 1:
+        raise DataError(
+            f"the input files hold different things: {', '.join(sorted(contents))}; run them as "
+            "studies of their own"
+        )
+    content = contents.pop()
+    run = _start(study)
+    with ThreadPoolExecutor(1) as pool:
+        hashes = pool.map(_sha256, study.files)
+        try:
+            _read_all(run, files, progress, chunk_rows)
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
+        digests = tuple(hashes)
+    return _fit(run, files, content, digests, progress)
+
+
+def _start(study: Study) -> _Run:
+    edges = study.settings.spectrum.edges_ns
+    n_delays = len(study.settings.select.delays_ns)
+    _require_memory(study.grid.n_voxel * (len(edges) - 1) * 4 * (2 if n_delays else 1), study)
+    regions = study.regions or (Everywhere(),)
+    nothing = LifetimeEvents(
+        position_mm=np.empty((0, 3)), dt_ns=np.empty(0), window=np.empty(0, np.uint8)
+    )
+    return _Run(
+        study=study,
+        regions=regions,
+        edges=edges,
+        counter=VoxelCounter(grid=study.grid, edges_ns=edges, n_delays=n_delays),
+        total=bin_regions(nothing, regions=(Everywhere(),), edges_ns=edges, n_delays=n_delays),
+        spectra=bin_regions(nothing, regions=regions, edges_ns=edges, n_delays=n_delays),
+    )
+
+
+def _require_memory(n_byte: int, study: Study) -> None:
+    try:
+        present = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    except (AttributeError, ValueError, OSError):
+        return
+    # The fit keeps a copy of the voxels that hold events.
+    if 2 * n_byte > present:
+        shape = " x ".join(str(n) for n in study.grid.shape)
+        raise SettingsError(
+            f"{study.path}: a grid of {shape} voxels with "
+            f"{len(study.settings.spectrum.edges_ns) - 1} time bins needs {2 * n_byte / 1e9:.1f} GB "
+            f"and the machine has {present / 1e9:.1f} GB; use larger voxels or wider bins"
+        )
+
+
+def _read_all(run: _Run, files: list[InputFile], progress: Progress, chunk_rows: int) -> None:
+    known = [file.n_rows for file in files]
+    total = None if None in known else sum(n for n in known if n is not None)
+    progress("events", 0, total)
+    for file in files:
+
+        def report() -> None:
+            progress("events", run.counts["n_rows"], total)
+
+        values = _read(run, file, chunk_rows, report)
+        if file.content == "singles":
+            singles = (value for value in values if isinstance(value, Singles))
+            _from_singles(run, file, singles)
+        elif file.content == "triplets":
+            for value in values:
+                assert isinstance(value, Triplets)
+                _from_triplets(run, value)
+        else:
+            for value in values:
+                assert isinstance(value, LifetimeEvents)
+                run.counts["n_located"] += len(value)
+                _from_events(run, value)
+
+
+def _read(
+    run: _Run, file: InputFile, chunk_rows: int, report: Callable[[], None]
+) -> Iterator[Singles | Triplets | LifetimeEvents]:
+    """Yield the values of a file's chunks and count the rows dropped in reading."""
+    chunks = file.chunks(chunk_rows)
+    while True:
+        with run.timed("read"):
+            chunk = next(chunks, None)
+        if chunk is None:
+            return
+        run.counts["n_rows"] += chunk.n_rows
+        run.counts["n_not_finite"] += chunk.n_not_finite
+        run.counts["n_marked_bad"] += chunk.n_marked_bad
+        yield chunk.value
+        report()
+
+
+def _from_singles(run: _Run, file: InputFile, chunks: Iterable[Singles]) -> None:
+    options = run.study.settings.select
+    carry: Carry | None = None
+    try:
+        disorder = run.study.settings.input.max_disorder_ns
+        for singles, last in _with_last(sort_chunks(chunks, max_disorder_ns=disorder)):
+            with run.timed("select"):
+                energy = EnergySpectrum.of(singles.energy_kev)
+                run.energy = energy if run.energy is None else run.energy + energy
+                found = find_triplets(singles, options=options, carry=carry, last=last)
+                carry = found.carry
+            run.counts["n_singles"] += len(singles)
+            run.counts["n_annihilation"] += found.n_annihilation
+            run.counts["n_prompt"] += found.n_prompt
+            run.counts["n_pairs"] += found.n_pairs
+            run.counts["n_true_triplets"] += found.triplets.n_true or 0
+            run.truth_known |= found.triplets.decay is not None
+            _from_windows(run, found.triplets)
+    except DataError as error:
+        raise FileError(f"{file.path}: {error}") from error
+
+
+def _from_triplets(run: _Run, triplets: Triplets) -> None:
+    with run.timed("select"):
+        kept = within_windows(triplets, options=run.study.settings.select)
+    run.counts["n_triplets_read"] += len(triplets)
+    run.counts["n_outside_windows"] += len(triplets) - len(kept)
+    _from_windows(run, kept)
+
+
+def _from_windows(run: _Run, triplets: Triplets) -> None:
+    """Take triplets that passed the windows through the geometric cuts."""
+    distance = run.study.settings.select.min_pair_distance_mm
+    with run.timed("locate"):
+        far = drop_close_pairs(triplets, min_distance_mm=distance)
+        events = locate_triplets(far)
+    _count(run, "n_triplets", "n_delayed_triplets", triplets.window)
+    _count(run, "n_located", "n_delayed_located", far.window)
+    _from_events(run, events)
+
+
+def _from_events(run: _Run, events: LifetimeEvents) -> None:
+    target = run.study.object
+    kept = events
+    if target is not None:
+        with run.timed("locate"):
+            kept = events.take(target.contains(events.position_mm))
+    _count(run, "n_events", "n_delayed_events", kept.window)
+    n_delays = len(run.study.settings.select.delays_ns)
+    with run.timed("histogram"):
+        run.counter.add(kept)
+        run.total += bin_regions(
+            kept, regions=(Everywhere(),), edges_ns=run.edges, n_delays=n_delays
+        )
+        run.spectra += bin_regions(
+            kept, regions=run.regions, edges_ns=run.edges, n_delays=n_delays
+        )
+
+
+def _count(
+    run: _Run, prompt: str, delayed: str, window: "np.ndarray[tuple[int], np.dtype[np.uint8]]"
+) -> None:
+    n_prompt = int(np.count_nonzero(window == 0))
+    run.counts[prompt] += n_prompt
+    run.counts[delayed] += len(window) - n_prompt
+
+
+def _fit(
+    run: _Run,
+    files: list[InputFile],
+    content: str,
+    digests: tuple[str, ...],
+    progress: Progress,
+) -> StudyResult:
+    settings = run.study.settings
+    warnings: list[str] = []
+    voxels = run.counter.spectra()
+    with run.timed("fit_regions"):
+        calibration = calibrate_response(run.total, model=settings.model, options=settings.fit)
+        model = _with_known_response(calibration, settings.model, run.study.scanner, warnings)
+        fits = fit_regions(
+            run.spectra,
+            model=model,
+            options=settings.fit,
+            progress=lambda done, total: progress("regions", done, total),
+        )
+    with run.timed("fit_voxels"):
+        maps = fit_voxels(
+            voxels,
+            model=model,
+            calibration=calibration,
+            options=settings.fit,
+            progress=lambda done, total: progress("voxels", done, total),
+        )
+    counts = complete_counts(
+        run.counts, content, voxels=voxels, regions=run.spectra, truth_known=run.truth_known
+    )
+    if counts["n_not_finite"]:
+        warnings.append(
+            f"{counts['n_not_finite']} of {counts['n_rows']} rows held NaN or infinite numbers and "
+            "were dropped"
+        )
+    failed = [fit.name for fit in fits if fit.status != FitStatus.OK]
+    if failed:
+        warnings.append(f"no value for {', '.join(failed)}: see status in regions.csv")
+    if not np.any(maps.status == FitStatus.OK):
+        warnings.append(
+            "no voxel has a fitted lifetime: larger voxels (grid.voxel_mm) or a smaller "
+            "fit.min_counts would change that"
+        )
+    for warning in warnings:
+        log.warning("%s", warning)
+    return StudyResult(
+        study=run.study,
+        content=content,
+        formats=tuple(file.format for file in files),
+        input_sha256=digests,
+        counts=counts,
+        stages=path_of_events(counts, content),
+        seconds=dict(run.seconds),
+        energy=run.energy,
+        total=run.total,
+        spectra=run.spectra,
+        calibration=calibration,
+        model=model,
+        regions=fits,
+        maps=maps,
+        warnings=tuple(warnings),
+    )
+
+
+def _with_known_response(
+    calibration: SpectrumFit, model: LifetimeModel, scanner: Scanner | None, warnings: list[str]
+) -> LifetimeModel:
+    """Return the model with the calibrated response, or a stated guess where that failed."""
+    if calibration.status == FitStatus.OK or model.response.known:
+        return model.with_response(calibration.value("mu_ns"), calibration.value("sigma_ns"))
+    mu = model.response.mu_ns if model.response.mu_ns is not None else 0.0
+    sigma = model.response.sigma_ns or (scanner.sigma_dt_ns if scanner is not None else 0.1)
+    warnings.append(
+        f"the time response could not be fitted to all {calibration.n_events} events "
+        f"({calibration.status.name.lower()}); mu = {mu:g} ns and sigma = {sigma:.3g} ns were used; "
+        "set model.response to change that"
+    )
+    return model.with_response(mu, sigma)
+
+
+def _with_last(chunks: Iterable[_T]) -> Iterator[tuple[_T, bool]]:
+    """Yield each chunk with whether it is the last."""
+    iterator = iter(chunks)
+    try:
+        held = next(iterator)
+    except StopIteration:
+        return
+    for chunk in iterator:
+        yield held, False
+        held = chunk
+    yield held, True
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
