@@ -24,7 +24,9 @@ class VoxelGrid:
 
     def __post_init__(self) -> None:
         if any(n < 1 for n in self.shape):
-            raise SettingsError(f"grid shape {list(self.shape)}: expected at least one voxel a side")
+            raise SettingsError(
+                f"grid shape {list(self.shape)}: expected at least one voxel a side"
+            )
         if not all(np.isfinite(self.voxel_mm)) or any(size <= 0 for size in self.voxel_mm):
             raise SettingsError(f"voxel_mm = {list(self.voxel_mm)}: expected sizes above zero")
         if not all(np.isfinite(self.origin_mm)):

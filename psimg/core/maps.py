@@ -65,7 +65,9 @@ class ParameterMaps:
     def column(self, name: str) -> int:
         """Return the position of parameter ``name``; `DataError` if there is none."""
         if name not in self.names:
-            raise DataError(f"no parameter {name!r} in these maps; they hold {', '.join(self.names)}")
+            raise DataError(
+                f"no parameter {name!r} in these maps; they hold {', '.join(self.names)}"
+            )
         return self.names.index(name)
 
     def unit(self, name: str) -> str:

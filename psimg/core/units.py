@@ -29,5 +29,7 @@ def unit_factor(quantity: str, unit: str) -> float:
     """
     factors = _FACTORS[quantity]
     if unit not in factors:
-        raise SettingsError(f"unit {unit!r} is no unit of {quantity}; use one of {' '.join(factors)}")
+        raise SettingsError(
+            f"unit {unit!r} is no unit of {quantity}; use one of {' '.join(factors)}"
+        )
     return factors[unit]

@@ -88,7 +88,9 @@ def _read(
             lines = [line for line in lines if line.strip() and not line.startswith("#")]
             if lines:
                 try:
-                    rows = np.loadtxt(lines, delimiter=delimiter, usecols=use, ndmin=2, quotechar='"')
+                    rows = np.loadtxt(
+                        lines, delimiter=delimiter, usecols=use, ndmin=2, quotechar='"'
+                    )
                 except ValueError as error:
                     raise FileError(
                         f"{path}: {_with_row(str(error), done)}; expected {len(header)} numbers a "

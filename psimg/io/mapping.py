@@ -164,4 +164,3 @@ def _find(table: Table, role: str, spec: ColumnSpec | None) -> Column | None:
 def _listed(table: Table) -> str:
     names = list(table.columns)
     return ", ".join(names[:20]) + (f" and {len(names) - 20} more" if len(names) > 20 else "")
-

@@ -27,9 +27,7 @@ def write_spectra_npz(
     names = list(spectra)
     curves = list(spectra[names[0]]) if names else []
     arrays = {curve: np.stack([spectra[name][curve] for name in names]) for curve in curves}
-    np.savez_compressed(
-        path, edges_ns=edges_ns, regions=np.array(names, dtype=np.str_), **arrays
-    )  # type: ignore[arg-type, unused-ignore]
+    np.savez_compressed(path, edges_ns=edges_ns, regions=np.array(names, dtype=np.str_), **arrays)  # type: ignore[arg-type, unused-ignore]
 
 
 def write_spectra_root(

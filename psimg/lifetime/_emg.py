@@ -169,13 +169,13 @@ def emg_pdf(t: float, tau: float, sigma: float) -> float:
 
 @nb.njit(cache=True)
 def emg_cdf_dtau(t: float, tau: float, sigma: float) -> float:
-    """Derivative of `emg_cdf` in ``tau``; negative everywhere."""
+    """Differentiate `emg_cdf` in ``tau``; negative everywhere."""
     return _slopes(t, tau, sigma)[1]
 
 
 @nb.njit(cache=True)
 def emg_cdf_dsigma(t: float, tau: float, sigma: float) -> float:
-    """Derivative of `emg_cdf` in ``sigma``; positive before the mode, negative after."""
+    """Differentiate `emg_cdf` in ``sigma``; positive before the mode, negative after."""
     return _slopes(t, tau, sigma)[2]
 
 
@@ -300,7 +300,7 @@ def bin_shares(
         else:
             before = tail
             tail = _signed_tail(upper, tau, sigma, split)
-            out[b] = tail - before + (1.0 if lower <= split < upper else 0.0)
+            out[b] = (emg_cdf(upper, tau, sigma) if lower <= split < upper else tail) - before
         lower = upper
 
 
@@ -343,7 +343,7 @@ def bin_shares_derivatives(
             before, f_before, by_tau_before, by_sigma_before = tail, f, by_tau, by_sigma
             tail = _signed_tail(upper, tau, sigma, split)
             f, by_tau, by_sigma = _slopes(upper, tau, sigma)
-            out[b] = tail - before + (1.0 if lower <= split < upper else 0.0)
+            out[b] = (emg_cdf(upper, tau, sigma) if lower <= split < upper else tail) - before
             d_tau[b] = by_tau - by_tau_before
             d_sigma[b] = by_sigma - by_sigma_before
             d_mu[b] = f_before - f

@@ -1,4 +1,4 @@
-"""Compiled fit of all voxels: Fisher scoring with damping on four parameters."""
+"""Compiled fit of all voxels: damped Newton steps on four parameters."""
 
 import math
 
@@ -6,7 +6,8 @@ import numba as nb
 import numpy as np
 from numpy.typing import NDArray
 
-from psimg.lifetime._emg import bin_shares_derivatives
+from psimg.lifetime._emg import _slopes as edge_slopes
+from psimg.lifetime._emg import bin_shares
 from psimg.lifetime._likelihood import SMALLEST_COUNT, count_deviance
 
 FloatArray = NDArray[np.float64]
@@ -16,6 +17,35 @@ OK, TOO_FEW_COUNTS, NOT_CONVERGED, AT_BOUND = 0, 1, 2, 3
 
 FAST, OPS, BACKGROUND, TAU = 0, 1, 2, 3
 """Rows of the parameters: events of the fast group, of the o-Ps group, randoms, mean life."""
+
+_STUCK = 1e10
+"""Damping at which no step lowers the deviance."""
+
+
+@nb.njit(cache=True)
+def shares_in_tau(
+    edges: FloatArray, tau: float, sigma: float, mu: float, out: FloatArray, d_tau: FloatArray,
+    d2_tau: FloatArray,
+) -> None:  # fmt: skip
+    """Write the shares of `bin_shares` with their first and second derivative in tau.
+
+    edges : (B+1,) [ns]; the others : (B,). With k = sigma/tau, z = t/sigma - k, the density f and
+    D = dF/dtau = -k (z tau f + phi)/tau, differentiating once more gives
+    d2F/dtau2 = ((k z - 2) D - k^2 f)/tau.
+    """
+    bin_shares(edges, tau, sigma, mu, out)
+    k = sigma / tau
+    first = 0.0
+    second = 0.0
+    for b in range(len(edges)):
+        t = edges[b] - mu
+        density, slope, _ = edge_slopes(t, tau, sigma)
+        bend = ((k * (t / sigma - k) - 2.0) * slope - k * k * density) / tau
+        if b > 0:
+            d_tau[b - 1] = slope - first
+            d2_tau[b - 1] = bend - second
+        first = slope
+        second = bend
 
 
 @nb.njit(cache=True)
@@ -31,25 +61,27 @@ def evaluate(
     fellow: FloatArray,
     weight: float,
     flat: FloatArray,
-    work: FloatArray,
+    shares: FloatArray,
+    expected: FloatArray,
     jacobian: FloatArray,
 ) -> float:
     """Deviance of one voxel at ``theta``, and d(expected)/d(theta) in ``jacobian`` (4, B).
 
     Expected counts are theta[FAST] fast + theta[OPS] (fellow + weight emg(tau)) +
-    theta[BACKGROUND] flat. ``work`` is (5, B) scratch; its row 4 receives the expected counts.
+    theta[BACKGROUND] flat and go to ``expected`` (B,). ``shares`` is (3, B) scratch; its last row
+    receives d2(emg)/dtau2.
     """
-    bin_shares_derivatives(edges, theta[TAU], sigma, mu, work[0], work[1], work[2], work[3])
+    shares_in_tau(edges, theta[TAU], sigma, mu, shares[0], shares[1], shares[2])
     deviance = 0.0
     for b in range(len(counts)):
-        shape = fellow[b] + weight * work[0, b]
+        shape = fellow[b] + weight * shares[0, b]
         jacobian[FAST, b] = fast[b]
         jacobian[OPS, b] = shape
         jacobian[BACKGROUND, b] = flat[b]
-        jacobian[TAU, b] = theta[OPS] * weight * work[1, b]
+        jacobian[TAU, b] = theta[OPS] * weight * shares[1, b]
         m = theta[FAST] * fast[b] + theta[OPS] * shape + theta[BACKGROUND] * flat[b]
-        work[4, b] = max(m, SMALLEST_COUNT)
-        deviance += count_deviance(counts[b], work[4, b])
+        expected[b] = max(m, SMALLEST_COUNT)
+        deviance += count_deviance(counts[b], expected[b])
     if n_delays > 0:
         deviance += count_deviance(n_delayed, n_delays * theta[BACKGROUND])
     return deviance
@@ -61,28 +93,41 @@ def derivatives(
     counts: FloatArray,
     n_delayed: float,
     n_delays: int,
+    weight: float,
+    d2_tau: FloatArray,
     expected: FloatArray,
     jacobian: FloatArray,
     gradient: FloatArray,
-    fisher: FloatArray,
+    information: FloatArray,
 ) -> None:
-    """Gradient of the log-likelihood (4,) and its expected information (4, 4)."""
+    """Gradient of the log-likelihood (4,) and its observed information (4, 4).
+
+    With m the expected and n the observed counts of a bin, the information is the sum over bins
+    of n/m^2 dm dm' - (n/m - 1) d2m. The expected counts are linear in all but the mean life, so
+    d2m is not zero only for the mean life with itself and with the o-Ps events.
+    """
     gradient[:] = 0.0
-    fisher[:] = 0.0
+    information[:] = 0.0
+    bend = 0.0
     for b in range(len(counts)):
         pull = counts[b] / expected[b] - 1.0
+        square = counts[b] / (expected[b] * expected[b])
         for i in range(4):
             gradient[i] += jacobian[i, b] * pull
-            share = jacobian[i, b] / expected[b]
+            share = jacobian[i, b] * square
             for j in range(i + 1):
-                fisher[i, j] += share * jacobian[j, b]
+                information[i, j] += share * jacobian[j, b]
+        bend += pull * d2_tau[b]
+    information[TAU, TAU] -= bend * weight * theta[OPS]
+    if theta[OPS] > 0:
+        information[TAU, OPS] -= gradient[TAU] / theta[OPS]
     for i in range(4):
         for j in range(i):
-            fisher[j, i] = fisher[i, j]
+            information[j, i] = information[i, j]
     if n_delays > 0:
         level = max(theta[BACKGROUND], SMALLEST_COUNT)
         gradient[BACKGROUND] += n_delayed / level - n_delays
-        fisher[BACKGROUND, BACKGROUND] += n_delays / level
+        information[BACKGROUND, BACKGROUND] += n_delayed / (level * level)
 
 
 @nb.njit(cache=True)
@@ -165,69 +210,74 @@ def fit_one(
 ) -> tuple[float, int]:
     """Fit one voxel from the start in ``theta``; return its deviance and status.
 
-    ``covariance`` (4, 4) receives the inverse of the expected information, zero for parameters on
+    ``covariance`` (4, 4) receives the inverse of the observed information, zero for parameters on
     a bound.
     """
     n_bin = len(counts)
-    work = np.empty((5, n_bin))
+    shares = np.empty((3, n_bin))
+    expected = np.empty(n_bin)
     jacobian = np.empty((4, n_bin))
-    trial_jacobian = np.empty((4, n_bin))
     gradient = np.empty(4)
-    fisher = np.empty((4, 4))
+    information = np.empty((4, 4))
     damped = np.empty((4, 4))
     free = np.ones(4, np.bool_)
     step = np.zeros(4)
     trial = np.empty(4)
     damping = 1e-3
     deviance = evaluate(
-        theta, counts, n_delayed, n_delays, edges, mu, sigma, fast, fellow, weight, flat, work,
-        jacobian,
+        theta, counts, n_delayed, n_delays, edges, mu, sigma, fast, fellow, weight, flat, shares,
+        expected, jacobian,
     )  # fmt: skip
-    derivatives(theta, counts, n_delayed, n_delays, work[4], jacobian, gradient, fisher)
+    derivatives(
+        theta, counts, n_delayed, n_delays, weight, shares[2], expected, jacobian, gradient,
+        information,
+    )  # fmt: skip
     status = NOT_CONVERGED
     for _ in range(max_iter):
         choose_free(theta, gradient, lowest, highest, with_fast, free)
-        damped[:] = fisher
+        damped[:] = information
         for i in range(4):
-            damped[i, i] = fisher[i, i] * (1.0 + damping) + 1e-30
+            # The absolute value: far from the minimum the likelihood may curve the wrong way.
+            damped[i, i] += damping * abs(information[i, i]) + 1e-30
         if not solve(damped, gradient, free, step):
-            damping = 10.0 * damping
-            if damping > 1e8:
+            damping *= 10.0
+            if damping > _STUCK:
                 break
             continue
+        gain = 0.0
         for i in range(4):
+            gain += step[i] * gradient[i]
             trial[i] = min(max(theta[i] + step[i], lowest[i]), highest[i])
         # A lifetime may at most double or halve in a step: farther the model is no parabola.
         trial[TAU] = min(max(trial[TAU], 0.5 * theta[TAU]), 2.0 * theta[TAU])
         trial_deviance = evaluate(
-            trial, counts, n_delayed, n_delays, edges, mu, sigma, fast, fellow, weight, flat, work,
-            trial_jacobian,
+            trial, counts, n_delayed, n_delays, edges, mu, sigma, fast, fellow, weight, flat,
+            shares, expected, jacobian,
         )  # fmt: skip
-        if trial_deviance <= deviance + 1e-12 * (1.0 + abs(deviance)):
-            # What an undamped step would still gain, in units of the deviance.
-            gain = 0.0
-            for i in range(4):
-                gain += step[i] * gradient[i]
-            small = damping <= 1e-2 and abs(gain) < 1e-8
-            theta[:] = trial
-            jacobian[:] = trial_jacobian
-            deviance = trial_deviance
-            derivatives(theta, counts, n_delayed, n_delays, work[4], jacobian, gradient, fisher)
-            damping = max(0.1 * damping, 1e-9)
-            if small:
-                status = OK
+        if not trial_deviance <= deviance + 1e-12 * (1.0 + abs(deviance)):
+            damping *= 10.0
+            if damping > _STUCK:
                 break
-        else:
-            damping = 10.0 * damping
-            if damping > 1e8:
-                break
+            continue
+        theta[:] = trial
+        deviance = trial_deviance
+        derivatives(
+            theta, counts, n_delayed, n_delays, weight, shares[2], expected, jacobian, gradient,
+            information,
+        )  # fmt: skip
+        # A promised gain of a millionth of a unit of the deviance is a thousandth of a standard
+        # error; under strong damping it would say nothing.
+        if damping <= 1e-2 and gain < 1e-6:
+            status = OK
+            break
+        damping = max(0.1 * damping, 1e-9)
     if status == OK:
         choose_free(theta, gradient, lowest, highest, with_fast, free)
         at_bound = not free[OPS] or not free[TAU] or theta[OPS] <= 0
         if at_bound or theta[TAU] <= lowest[TAU] or theta[TAU] >= highest[TAU]:
             return deviance, AT_BOUND
         for i in range(4):
-            damped[:] = fisher
+            damped[:] = information
             trial[:] = 0.0
             trial[i] = 1.0
             if not solve(damped, trial, free, step):

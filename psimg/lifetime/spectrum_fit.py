@@ -297,9 +297,7 @@ def fit_spectrum(
             f"{name}: background = 'delayed' needs delayed windows and there are none; set "
             "select.delays_ns, or use background = 'flat'"
         )
-    problem = _Problem(
-        counts, np.asarray(edges_ns, dtype=np.float64), model, n_delayed, n_delays
-    )
+    problem = _Problem(counts, np.asarray(edges_ns, dtype=np.float64), model, n_delayed, n_delays)
     if len(counts) <= len(problem.names):
         raise DataError(
             f"{name}: {len(counts)} bins cannot fix {len(problem.names)} free parameters; use "
@@ -321,7 +319,9 @@ def _minimise(problem: _Problem) -> "Minuit":
     minuit = Minuit(problem.deviance, start, name=problem.names)
     minuit.errordef = Minuit.LEAST_SQUARES  # the deviance rises by one at one standard error
     minuit.limits = problem.limits()
-    minuit.errors = np.where(start > 10, np.sqrt(np.maximum(start, 1.0)), 0.05 + 0.05 * np.abs(start))
+    minuit.errors = np.where(
+        start > 10, np.sqrt(np.maximum(start, 1.0)), 0.05 + 0.05 * np.abs(start)
+    )
     minuit.migrad(ncall=5000)
     for parameter in problem.names:
         empty = parameter.startswith("n_") or parameter == "background"

@@ -50,7 +50,7 @@ def fit_voxels(
     -------
     ParameterMaps
         ``tau_ops``, ``intensity_ops``, ``signal`` and ``background``, with standard errors from
-        the expected information and a `FitStatus` for each voxel.
+        the observed information and a `FitStatus` for each voxel.
 
     Raises
     ------
@@ -123,7 +123,9 @@ def fit_voxels(
         n_voxel,
         ", ".join(f"{np.count_nonzero(status == s)} {s.name.lower()}" for s in FitStatus),
     )
-    return _maps(spectra, values, covariance, deviance, status, fast_link, ops_link, model, n_delays)
+    return _maps(
+        spectra, values, covariance, deviance, status, fast_link, ops_link, model, n_delays
+    )
 
 
 def _two_groups(

@@ -139,9 +139,7 @@ def _unsorted_chunks(
         yield singles.take(np.argsort(singles.time_ns, kind="stable"))
 
 
-def _lifetimes(
-    phantom: Phantom, source: NDArray[np.int64], rng: np.random.Generator
-) -> FloatArray:
+def _lifetimes(phantom: Phantom, source: NDArray[np.int64], rng: np.random.Generator) -> FloatArray:
     """Draw the time from emission to annihilation of each decay [ns]."""
     share = rng.random(len(source))
     life = rng.standard_exponential(len(source))

@@ -1,0 +1,20 @@
+"""A study: its file, its run over chunks, its outputs."""
+
+from psimg.study.config import Study, read_study
+from psimg.study.demo import DemoResult, run_demo
+from psimg.study.inspect import Inspection, inspect_file, write_study
+from psimg.study.record import run_and_write
+from psimg.study.run import StudyResult, run_study
+
+__all__ = [
+    "DemoResult",
+    "Inspection",
+    "Study",
+    "StudyResult",
+    "inspect_file",
+    "read_study",
+    "run_and_write",
+    "run_demo",
+    "run_study",
+    "write_study",
+]

@@ -266,7 +266,9 @@ def read_study(path: Path | str) -> Study:
     try:
         raw = tomllib.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
-        raise FileError(f"{path}: no such study file; 'psimg inspect FILE --study' writes one") from None
+        raise FileError(
+            f"{path}: no such study file; 'psimg inspect FILE --study' writes one"
+        ) from None
     except (OSError, UnicodeDecodeError) as error:
         raise FileError(f"{path}: cannot be read ({error})") from error
     except tomllib.TOMLDecodeError as error:

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TypeVar
 
 import numpy as np
+from numpy.typing import NDArray
 
 from psimg.core.errors import DataError, FileError, SettingsError
 from psimg.core.maps import FitStatus, ParameterMaps
@@ -70,6 +71,8 @@ class StudyResult:
     """The model of regions and voxels, its response known."""
     regions: tuple[SpectrumFit, ...]
     maps: ParameterMaps
+    counts_per_voxel: NDArray[np.uint32]
+    """(V,) events in the spectrum of each voxel of ``maps``."""
     warnings: tuple[str, ...]
 
 
@@ -79,7 +82,7 @@ class _Run:
 
     study: Study
     regions: tuple[Region, ...]
-    edges: np.ndarray[tuple[int], np.dtype[np.float64]]
+    edges: NDArray[np.float64]
     counter: VoxelCounter
     total: LifetimeSpectra
     spectra: LifetimeSpectra
@@ -275,17 +278,26 @@ def _from_events(run: _Run, events: LifetimeEvents) -> None:
         run.total += bin_regions(
             kept, regions=(Everywhere(),), edges_ns=run.edges, n_delays=n_delays
         )
-        run.spectra += bin_regions(
-            kept, regions=run.regions, edges_ns=run.edges, n_delays=n_delays
-        )
+        run.spectra += bin_regions(kept, regions=run.regions, edges_ns=run.edges, n_delays=n_delays)
 
 
-def _count(
-    run: _Run, prompt: str, delayed: str, window: "np.ndarray[tuple[int], np.dtype[np.uint8]]"
-) -> None:
+def _count(run: _Run, prompt: str, delayed: str, window: NDArray[np.uint8]) -> None:
     n_prompt = int(np.count_nonzero(window == 0))
     run.counts[prompt] += n_prompt
     run.counts[delayed] += len(window) - n_prompt
+
+
+def _log_stages(stages: tuple[Stage, ...]) -> None:
+    for stage in stages:
+        reasons = ", ".join(f"{n} {reason}" for reason, n in stage.dropped.items() if n)
+        log.info(
+            "%s: %d %s in, %d stayed%s",
+            stage.name,
+            stage.n_in,
+            stage.unit,
+            stage.n_out,
+            f"; dropped: {reasons}" if reasons else "",
+        )
 
 
 def _fit(
@@ -318,6 +330,8 @@ def _fit(
     counts = complete_counts(
         run.counts, content, voxels=voxels, regions=run.spectra, truth_known=run.truth_known
     )
+    stages = path_of_events(counts, content)
+    _log_stages(stages)
     if counts["n_not_finite"]:
         warnings.append(
             f"{counts['n_not_finite']} of {counts['n_rows']} rows held NaN or infinite numbers and "
@@ -339,7 +353,7 @@ def _fit(
         formats=tuple(file.format for file in files),
         input_sha256=digests,
         counts=counts,
-        stages=path_of_events(counts, content),
+        stages=stages,
         seconds=dict(run.seconds),
         energy=run.energy,
         total=run.total,
@@ -348,6 +362,7 @@ def _fit(
         model=model,
         regions=fits,
         maps=maps,
+        counts_per_voxel=voxels.counts.sum(axis=1, dtype=np.uint32),
         warnings=tuple(warnings),
     )
 

@@ -1,0 +1,118 @@
+"""Positronium lifetime imaging: from list-mode events to maps of o-Ps lifetime with errors.
+
+The names below are what a script needs; each stage is one function on frozen values:
+
+    singles -> find_triplets -> locate_triplets -> bin_regions, bin_voxels
+            -> fit_regions, fit_voxels -> ParameterMaps
+"""
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from psimg.core import (
+        ISOTOPES,
+        SCANNERS,
+        Box,
+        Cylinder,
+        Everywhere,
+        FitStatus,
+        Mask,
+        ParameterMaps,
+        PsimgError,
+        Scanner,
+        Sphere,
+        VoxelGrid,
+    )
+    from psimg.events import (
+        LifetimeEvents,
+        SelectOptions,
+        Singles,
+        Triplets,
+        drop_close_pairs,
+        find_triplets,
+        locate_triplets,
+        sort_chunks,
+    )
+    from psimg.io import InputOptions, open_input
+    from psimg.lifetime import (
+        Component,
+        FitOptions,
+        LifetimeModel,
+        Response,
+        SpectrumFit,
+        calibrate_response,
+        fit_regions,
+        fit_spectrum,
+        fit_voxels,
+    )
+    from psimg.spectra import LifetimeSpectra, SpectrumOptions, bin_regions, bin_voxels
+    from psimg.study import inspect_file, read_study, run_and_write, run_study
+
+_HOMES = {
+    "psimg.core": (
+        "ISOTOPES", "SCANNERS", "Box", "Cylinder", "Everywhere", "FitStatus", "Mask",
+        "ParameterMaps", "PsimgError", "Scanner", "Sphere", "VoxelGrid",
+    ),
+    "psimg.events": (
+        "LifetimeEvents", "SelectOptions", "Singles", "Triplets", "drop_close_pairs",
+        "find_triplets", "locate_triplets", "sort_chunks",
+    ),
+    "psimg.io": ("InputOptions", "open_input"),
+    "psimg.lifetime": (
+        "Component", "FitOptions", "LifetimeModel", "Response", "SpectrumFit",
+        "calibrate_response", "fit_regions", "fit_spectrum", "fit_voxels",
+    ),
+    "psimg.spectra": ("LifetimeSpectra", "SpectrumOptions", "bin_regions", "bin_voxels"),
+    "psimg.study": ("inspect_file", "read_study", "run_and_write", "run_study"),
+}  # fmt: skip
+_HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
+
+__all__ = [
+    "ISOTOPES",
+    "SCANNERS",
+    "Box",
+    "Component",
+    "Cylinder",
+    "Everywhere",
+    "FitOptions",
+    "FitStatus",
+    "InputOptions",
+    "LifetimeEvents",
+    "LifetimeModel",
+    "LifetimeSpectra",
+    "Mask",
+    "ParameterMaps",
+    "PsimgError",
+    "Response",
+    "Scanner",
+    "SelectOptions",
+    "Singles",
+    "SpectrumFit",
+    "SpectrumOptions",
+    "Sphere",
+    "Triplets",
+    "VoxelGrid",
+    "bin_regions",
+    "bin_voxels",
+    "calibrate_response",
+    "drop_close_pairs",
+    "find_triplets",
+    "fit_regions",
+    "fit_spectrum",
+    "fit_voxels",
+    "inspect_file",
+    "locate_triplets",
+    "open_input",
+    "read_study",
+    "run_and_write",
+    "run_study",
+    "sort_chunks",
+]
+
+
+def __getattr__(name: str) -> Any:
+    """Import a public name when it is first used: the command line must answer at once."""
+    if name in _HOME_OF:
+        return getattr(importlib.import_module(_HOME_OF[name]), name)
+    raise AttributeError(f"module 'psimg' has no attribute {name!r}")

@@ -1,0 +1,247 @@
+"""The command line: parse, call, print, exit status."""
+
+import functools
+import logging
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
+
+import typer
+
+if TYPE_CHECKING:
+    from psimg.lifetime import SpectrumFit
+    from psimg.study import Inspection
+    from psimg.study.demo import DemoResult
+
+app = typer.Typer(
+    name="psimg",
+    help="Positronium lifetime imaging: from list-mode events to maps of o-Ps lifetime.",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+)
+
+_F = TypeVar("_F", bound=Callable[..., None])
+_INTERRUPTED = 130
+
+
+def _command(action: _F) -> _F:
+    """Turn an error of the user's into one line and exit status 1; bugs keep their traceback."""
+
+    @functools.wraps(action)
+    def guarded(*args: Any, **kwargs: Any) -> None:
+        from psimg.core.errors import PsimgError
+
+        try:
+            action(*args, **kwargs)
+        except PsimgError as error:
+            print(f"psimg: {error}", file=sys.stderr)
+            raise typer.Exit(1) from None
+        except KeyboardInterrupt:
+            print("psimg: interrupted; no results were written", file=sys.stderr)
+            raise typer.Exit(_INTERRUPTED) from None
+
+    return guarded  # type: ignore[return-value]
+
+
+@app.callback(invoke_without_command=True)
+def _options(
+    version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False,
+    verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Log every stage.")] = False,
+) -> None:
+    logging.basicConfig(
+        level=logging.INFO if verbose else logging.ERROR,
+        format="%(levelname)s %(name)s: %(message)s",
+    )
+    if version:
+        import importlib.metadata
+
+        print(f"psimg {importlib.metadata.version('psimg')}")
+        raise typer.Exit
+
+
+@app.command(
+    epilog="Example: psimg demo --directory psimg-demo",
+    help="Simulate a small 44Sc acquisition and run the whole chain on it.",
+)
+@_command
+def demo(
+    directory: Annotated[Path, typer.Option(help="Where to put it.")] = Path("psimg-demo"),
+    decays: Annotated[int, typer.Option(min=1000, help="Mean number of decays.")] = 2_500_000,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of the simulation.")] = 1,
+    overwrite: Annotated[bool, typer.Option(help="Replace an earlier demonstration.")] = False,
+) -> None:
+    """Run the demonstration."""
+    from psimg.study import run_demo
+
+    with _Bars() as bars:
+        result = run_demo(
+            directory, n_decays=decays, seed=seed, overwrite=overwrite, progress=bars.update
+        )
+    _print_truth(result)
+    _print_places(directory / "results")
+
+
+@app.command(
+    epilog="Example: psimg run study.toml --overwrite",
+    help="Run a study: from its input files to maps, tables and a report.",
+)
+@_command
+def run(
+    study: Annotated[Path, typer.Argument(metavar="STUDY.toml", help="The study file.")],
+    overwrite: Annotated[bool, typer.Option(help="Replace the results of an earlier run.")] = False,
+) -> None:
+    """Run a study and print its table of regions."""
+    from psimg.study import read_study, run_and_write
+
+    checked = read_study(study)
+    with _Bars() as bars:
+        result = run_and_write(checked, overwrite=overwrite, progress=bars.update)
+    for warning in result.warnings:
+        print(f"psimg: warning: {warning}", file=sys.stderr)
+    _print_regions(result.regions)
+    _print_places(checked.directory)
+
+
+@app.command(
+    epilog="Example: psimg inspect singles.root --study study.toml",
+    help="Show what a file holds: format, columns, ranges, spectra.",
+)
+@_command
+def inspect(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="Any readable file.")],
+    study: Annotated[
+        Path | None, typer.Option(metavar="STUDY.toml", help="Write a study file to start from.")
+    ] = None,
+    tree: Annotated[str | None, typer.Option(help="Tree of a ROOT file.")] = None,
+    format: Annotated[str | None, typer.Option(help="Format, where it is not found.")] = None,  # noqa: A002
+) -> None:
+    """Inspect a file and print what it holds."""
+    from psimg.core.errors import SettingsError
+    from psimg.io import FORMATS, InputOptions
+    from psimg.study import inspect_file, write_study
+
+    if format is not None and format not in FORMATS:
+        raise SettingsError(f"--format {format}: not known; use one of {', '.join(FORMATS)}")
+    options = InputOptions(tree=tree, format=format)  # type: ignore[arg-type]
+    inspection = inspect_file(file, options=options)
+    _print_inspection(inspection)
+    if study is not None:
+        write_study(inspection, study)
+        print(f"\nstudy file: {study}; run it with: psimg run {study}")
+
+
+class _Bars:
+    """One progress bar per stage, on standard error."""
+
+    def __init__(self) -> None:
+        self._stage = ""
+        self._bar: Any = None
+
+    def __enter__(self) -> "_Bars":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._bar is not None:
+            self._bar.close()
+
+    def update(self, stage: str, done: int, total: int | None) -> None:
+        """Show how far a stage is."""
+        from tqdm import tqdm
+
+        if stage != self._stage:
+            if self._bar is not None:
+                self._bar.close()
+            self._stage = stage
+            self._bar = tqdm(total=total, desc=f"{stage:>9}", unit_scale=True, leave=True)
+        self._bar.update(done - self._bar.n)
+
+
+def _print_truth(demo: "DemoResult") -> None:
+    print(f"{'region':<14}{'events':>8}{'true tau_ops':>14}{'measured':>20}{'pull':>7}", end="")
+    print(f"{'intensity_ops':>18}")
+    for fit in demo.result.regions:
+        true = demo.true_tau_ops_ns.get(fit.name)
+        tau, error = fit.tau_ops_ns, fit.tau_ops_error_ns
+        pull = "-" if true is None or error != error else f"{(tau - true) / error:+.1f}"
+        print(f"{fit.name:<14}{fit.n_events:>8}", end="")
+        print(f"{'mixed' if true is None else f'{true:.2f} ns':>14}", end="")
+        print(f"{_measured(tau, error, ' ns'):>20}{pull:>7}", end="")
+        print(f"{_measured(fit.intensity_ops, fit.intensity_ops_error):>18}")
+    print(f"true intensity_ops {demo.true_intensity_ops:.2f}; pull = (measured - true) / error")
+
+
+def _print_regions(fits: "tuple[SpectrumFit, ...]") -> None:
+    print(f"{'region':<20}{'events':>10}{'tau_ops':>20}{'intensity_ops':>20}  status")
+    for fit in fits:
+        print(
+            f"{fit.name:<20}{fit.n_events:>10}"
+            f"{_measured(fit.tau_ops_ns, fit.tau_ops_error_ns, ' ns'):>20}"
+            f"{_measured(fit.intensity_ops, fit.intensity_ops_error):>20}  "
+            f"{fit.status.name.lower()}"
+        )
+
+
+def _print_places(directory: Path) -> None:
+    if (directory / "report.html").exists():
+        print(f"report: {directory / 'report.html'}")
+    print(f"results: {directory}")
+
+
+def _measured(value: float, error: float, unit: str = "") -> str:
+    """Return value and error with a digit or two of the error; a dash for NaN."""
+    if value != value or error != error:
+        return "-"
+    return f"{value:.3f} +- {error:.3f}{unit}"
+
+
+def _print_inspection(found: "Inspection") -> None:
+    from psimg.study.inspect import DT_EDGES_NS, describe_axes
+
+    n_rows = f"{found.n_rows:,}" if found.n_rows is not None else "not counted"
+    print(f"{found.path}")
+    print(f"format    {found.format}" + (f", tree {found.tree}" if found.tree else ""))
+    print(f"content   {found.content}")
+    print(f"rows      {n_rows}; looked at {found.n_looked_at:,}, of them {found.n_bad:,} bad")
+    if found.time_span_ns is not None:
+        print(f"time      {found.time_span_ns * 1e-9:.6g} s in the rows looked at")
+    if found.axes is not None:
+        print(f"axes      {describe_axes(found.axes)}")
+    print(f"\n{'column':<10}{'in the file':<24}{'from':>14}{'to':>14}")
+    for column in found.columns:
+        source = f"{column.source} [{column.file_unit}]" if column.file_unit else column.source
+        remark = "  unit assumed" if column.assumed else ""
+        print(f"{column.role:<10}{source:<24}{column.low:>14.6g}{column.high:>14.6g} ", end="")
+        print(f"{column.unit}{remark}")
+    if found.energy is not None:
+        print("\nenergy [keV], first 1500")
+        _print_bars(found.energy.edges_kev[:301:10], found.energy.counts[:300])
+    if found.note:
+        print(f"\nno dt spectrum: {found.note}")
+    elif found.n_events is not None:
+        print(f"\ndt [ns] of {found.n_events:,} events, default windows, log scale")
+        _print_bars(DT_EDGES_NS[::10], found.dt_counts, logarithmic=True)
+
+
+def _print_bars(edges: Any, counts: Any, *, logarithmic: bool = False, width: int = 50) -> None:
+    """Print a histogram, merged to the given edges, as bars of text."""
+    import numpy as np
+
+    merged = np.asarray(counts).reshape(len(edges) - 1, -1).sum(axis=1)
+    height = np.log1p(merged) if logarithmic else merged
+    top = max(float(height.max()), 1e-9)
+    for low, high, count, tall in zip(edges[:-1], edges[1:], merged, height, strict=True):
+        bar = "#" * round(width * float(tall) / top)
+        print(f"{low:>8.5g} to {high:>6.5g} {count:>10,} {bar}")
+
+
+def main() -> int:
+    """Run the command; return its exit status."""
+    try:
+        app()
+    except SystemExit as stop:
+        # A wrong option is a user's error like any other.
+        return 1 if stop.code == 2 else int(stop.code or 0)
+    return 0

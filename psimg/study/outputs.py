@@ -1,0 +1,319 @@
+"""What a run leaves behind: written beside, then put in place whole."""
+
+import csv
+import importlib.metadata
+import json
+import logging
+import math
+import os
+import shutil
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from psimg.core.errors import FileError
+from psimg.core.maps import FitStatus
+from psimg.io.nifti import write_map
+from psimg.io.spectra_files import write_spectra_npz, write_spectra_root
+from psimg.lifetime.spectrum_fit import SpectrumFit
+from psimg.study.run import StudyResult
+
+log = logging.getLogger(__name__)
+
+SUMMARY = "summary.json"
+_MAKER = "psimg"
+
+
+def check_directory(directory: Path, *, overwrite: bool) -> None:
+    """Refuse an output directory that holds something, before anything is computed.
+
+    Parameters
+    ----------
+    directory : Path
+        Where the results are to go.
+    overwrite : bool
+        Whether the results of an earlier run may be replaced.
+
+    Raises
+    ------
+    FileError
+        If it is a file, is not empty and ``overwrite`` is False, or holds no results of psimg.
+    """
+    if not directory.exists():
+        return
+    if not directory.is_dir():
+        raise FileError(f"{directory}: is a file, expected a directory; change output.directory")
+    if not any(directory.iterdir()):
+        return
+    if not overwrite:
+        raise FileError(
+            f"{directory}: output directory is not empty; use --overwrite to replace the results "
+            "in it, or change output.directory"
+        )
+    if not (directory / SUMMARY).is_file():
+        raise FileError(
+            f"{directory}: output directory holds files but no {SUMMARY} of an earlier run, so "
+            "nothing in it is replaced; change output.directory"
+        )
+
+
+@contextmanager
+def whole_directory(directory: Path, *, overwrite: bool) -> Iterator[Path]:
+    """Give a directory to write in, and put it in place only when the block ends well.
+
+    Files of an earlier run are replaced; files that are not psimg's stay.
+
+    Raises
+    ------
+    FileError
+        If the disk is full or the place cannot be written to; nothing is left behind.
+    """
+    check_directory(directory, overwrite=overwrite)
+    beside: Path | None = None
+    try:
+        directory.parent.mkdir(parents=True, exist_ok=True)
+        beside = Path(tempfile.mkdtemp(prefix=f".{directory.name}.", dir=directory.parent))
+        yield beside
+        # mkdtemp makes a directory for its owner alone; results are as open as any new file.
+        beside.chmod(0o777 & ~_umask())
+        _put_in_place(beside, directory)
+    except OSError as error:
+        raise FileError(
+            f"{directory}: cannot be written ({error.strerror or error}); nothing was left there; "
+            "make room or change output.directory"
+        ) from error
+    finally:
+        if beside is not None:
+            shutil.rmtree(beside, ignore_errors=True)
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
+
+
+def _put_in_place(new: Path, directory: Path) -> None:
+    if not directory.exists():
+        new.rename(directory)
+        return
+    old = Path(tempfile.mkdtemp(prefix=f".{directory.name}.", dir=directory.parent))
+    old.rmdir()
+    directory.rename(old)
+    new.rename(directory)
+    for entry in old.iterdir():
+        if not (directory / entry.name).exists():
+            entry.rename(directory / entry.name)
+    shutil.rmtree(old, ignore_errors=True)
+
+
+def write_outputs(result: StudyResult, directory: Path, *, log_text: str) -> None:
+    """Write everything the contract of ``psimg run`` names into an existing directory.
+
+    Parameters
+    ----------
+    result : StudyResult
+        What was measured.
+    directory : Path
+        Existing directory.
+    log_text : str
+        The run's log.
+    """
+    formats = result.study.settings.output.formats
+    created = datetime.now(UTC).isoformat(timespec="seconds")
+    if "nifti" in formats:
+        (directory / "maps").mkdir()
+        _write_maps(result, directory / "maps", created)
+    curves = {fit.name: _curves(result, row, fit) for row, fit in enumerate(result.regions)}
+    if "npz" in formats:
+        write_spectra_npz(directory / "spectra.npz", curves, result.spectra.edges_ns)
+    if "root" in formats:
+        write_spectra_root(directory / "spectra.root", curves, result.spectra.edges_ns)
+    _write_regions(result.regions, directory / "regions.csv")
+    if "report" in formats:
+        _write_report(result, directory, created)
+    summary = _summary(result, created)
+    (directory / SUMMARY).write_text(json.dumps(summary, indent=2, allow_nan=False) + "\n")
+    (directory / "psimg.log").write_text(log_text)
+
+
+def _write_report(result: StudyResult, directory: Path, created: str) -> None:
+    from psimg.report import ReportContent, ReportFile, write_report
+
+    study = result.study
+    files = [
+        ReportFile(name=str(path), format=kind, content=result.content, sha256=digest)
+        for path, kind, digest in zip(study.files, result.formats, result.input_sha256, strict=True)
+    ]
+    content = ReportContent(
+        title=study.settings.study.name or study.path.stem,
+        isotope=study.settings.study.isotope,
+        version=importlib.metadata.version("psimg"),
+        created=created,
+        files=files,
+        settings=settings_as_used(result),
+        stages=result.stages,
+        counts=result.counts,
+        seconds=result.seconds,
+        warnings=result.warnings,
+        energy=result.energy,
+        annihilation_kev=study.settings.select.annihilation_kev,
+        prompt_kev=study.settings.select.prompt_kev,
+        calibration=result.calibration,
+        fits=result.regions,
+        regions=study.regions,
+        maps=result.maps,
+        counts_image=_counts_image(result),
+    )
+    write_report(directory, content)
+
+
+def _counts_image(result: StudyResult) -> NDArray[np.uint32]:
+    image = np.zeros(result.study.grid.n_voxel, np.uint32)
+    image[result.maps.voxel] = result.counts_per_voxel
+    return image.reshape(result.study.grid.shape)
+
+
+def _write_maps(result: StudyResult, directory: Path, created: str) -> None:
+    maps = result.maps
+    images: dict[str, tuple[str, str, NDArray[Any]]] = {
+        "tau_ops": ("ns", "mean life of o-Ps", maps.image("tau_ops")),
+        "tau_ops_error": ("ns", "standard error of tau_ops", maps.error_image("tau_ops")),
+        "intensity_ops": ("1", "share of positrons in o-Ps", maps.image("intensity_ops")),
+        "intensity_ops_error": (
+            "1",
+            "standard error of intensity_ops",
+            maps.error_image("intensity_ops"),
+        ),
+        "counts": ("counts", "events in the spectrum of the voxel", _counts_image(result)),
+        "background": ("counts", "random triplets in the spectrum", maps.image("background")),
+        "deviance": ("1", f"Poisson deviance of the fit, {maps.ndf} ndf", maps.deviance_image()),
+        "status": ("1", "how the fit ended", maps.status_image()),
+    }
+    study = result.study
+    for name, (unit, meaning, image) in images.items():
+        sidecar = {
+            "Name": name,
+            "Units": unit,
+            "Description": meaning,
+            "Study": study.settings.study.name,
+            "Isotope": study.settings.study.isotope,
+            "InputSha256": list(result.input_sha256),
+            "Created": created,
+            "SoftwareName": _MAKER,
+            "SoftwareVersion": importlib.metadata.version("psimg"),
+        }
+        if name == "status":
+            sidecar["Levels"] = {str(s.value): s.name.lower() for s in FitStatus}
+        write_map(directory, name, image, study.grid, sidecar=sidecar)
+
+
+def _curves(result: StudyResult, row: int, fit: SpectrumFit) -> dict[str, NDArray[np.float64]]:
+    curves = {"counts": fit.counts, "delayed": result.spectra.delayed[row].astype(np.float64)}
+    names = (*(component.name for component in fit.model.components), "background")
+    return curves | dict(zip(names, fit.expected, strict=True))
+
+
+def _write_regions(fits: tuple[SpectrumFit, ...], path: Path) -> None:
+    with path.open("w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(
+            ["region", "n_events", "tau_ops_ns", "tau_ops_error_ns", "intensity_ops",
+             "intensity_ops_error", "background_fraction", "deviance", "ndf", "status"]
+        )  # fmt: skip
+        for fit in fits:
+            numbers = (
+                fit.tau_ops_ns,
+                fit.tau_ops_error_ns,
+                fit.intensity_ops,
+                fit.intensity_ops_error,
+                fit.background_fraction,
+                fit.deviance,
+            )
+            # Empty where there is no value: a spreadsheet reads NaN as a word.
+            cells = [f"{x:.8g}" if math.isfinite(x) else "" for x in numbers]
+            writer.writerow([fit.name, fit.n_events, *cells, fit.ndf, fit.status.name.lower()])
+
+
+def settings_as_used(result: StudyResult) -> dict[str, Any]:
+    """Return the study's settings with every default filled in, as plain values."""
+    settings = asdict(result.study.settings)
+    # A mapping from the file, not a dataclass: asdict leaves its values as they are.
+    columns = result.study.settings.input.columns
+    settings["input"]["columns"] = {
+        role: spec if isinstance(spec, str) else asdict(spec) for role, spec in columns.items()
+    }
+    return settings
+
+
+def _summary(result: StudyResult, created: str) -> dict[str, Any]:
+    calibration = result.calibration
+    response = result.model.response
+    packages = ("psimg", "numpy", "numba", "scipy", "iminuit", "uproot", "nibabel")
+    statuses = result.maps.status
+    summary = {
+        "study": result.study.settings.study.name,
+        "created": created,
+        "content": result.content,
+        **result.counts,
+        "n_voxels_with_events": len(statuses),
+        "n_voxels_fitted": int(np.count_nonzero(statuses == FitStatus.OK)),
+        "stages": [asdict(stage) for stage in result.stages],
+        "calibration": {
+            "status": calibration.status.name.lower(),
+            "n_events": calibration.n_events,
+            "mu_ns": response.mu_ns,
+            "mu_error_ns": _error(calibration, "mu_ns"),
+            "sigma_ns": response.sigma_ns,
+            "sigma_error_ns": _error(calibration, "sigma_ns"),
+            "deviance": calibration.deviance,
+            "ndf": calibration.ndf,
+        },
+        "warnings": list(result.warnings),
+        "seconds": result.seconds,
+        "peak_memory_mb": peak_memory_mb(),
+        "versions": {"python": sys.version.split()[0]}
+        | {name: importlib.metadata.version(name) for name in packages},
+        "inputs": [
+            {"file": str(path), "format": kind, "sha256": digest}
+            for path, kind, digest in zip(
+                result.study.files, result.formats, result.input_sha256, strict=True
+            )
+        ],
+        "settings": settings_as_used(result),
+    }
+    clean: dict[str, Any] = _without_nan(summary)
+    return clean
+
+
+def _error(fit: SpectrumFit, parameter: str) -> float | None:
+    return fit.error(parameter) if parameter in fit.parameters else None
+
+
+def _without_nan(value: Any) -> Any:
+    """Return the value with None for NaN, which JSON does not know."""
+    if isinstance(value, dict):
+        return {key: _without_nan(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_without_nan(item) for item in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value
+
+
+def peak_memory_mb() -> float | None:
+    """Return the largest resident memory of this process so far [MB]; None where not known."""
+    try:
+        import resource
+    except ImportError:  # Windows has no such count
+        return None
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return round(peak / (1e6 if sys.platform == "darwin" else 1e3), 1)
