@@ -54,23 +54,25 @@ class VoxelGrid:
     @property
     def low_mm(self) -> NDArray[np.float64]:
         """(3,) lowest corner of the box [mm]."""
-        return np.asarray(self.origin_mm) - 0.5 * np.asarray(self.voxel_mm)
+        return np.array(self.origin_mm, dtype=np.float64) - 0.5 * np.array(self.voxel_mm)
 
     @property
     def high_mm(self) -> NDArray[np.float64]:
         """(3,) highest corner of the box [mm]."""
-        return self.low_mm + np.asarray(self.shape) * np.asarray(self.voxel_mm)
+        size: NDArray[np.float64] = np.array(self.shape) * np.array(self.voxel_mm)
+        return self.low_mm + size
 
     @property
     def affine(self) -> NDArray[np.float64]:
         """(4, 4) matrix from voxel indices to the centre of the voxel [mm]."""
         matrix = np.diag([*self.voxel_mm, 1.0])
         matrix[:3, 3] = self.origin_mm
-        return matrix
+        return np.asarray(matrix, dtype=np.float64)
 
     def axis_mm(self, axis: int) -> NDArray[np.float64]:
         """Return the (n,) centres of the voxels along one axis [mm]."""
-        return self.origin_mm[axis] + self.voxel_mm[axis] * np.arange(self.shape[axis])
+        index = np.arange(self.shape[axis], dtype=np.float64)
+        return self.origin_mm[axis] + self.voxel_mm[axis] * index
 
     def centres_mm(self) -> NDArray[np.float64]:
         """Return the (V, 3) centres of all voxels in array order [mm]."""

@@ -68,7 +68,7 @@ class Sphere:
     def contains(self, position_mm: NDArray[np.float64]) -> NDArray[np.bool_]:
         """Return (N,) whether each of the (N, 3) points is inside."""
         offset = position_mm - np.asarray(self.centre_mm)
-        return np.einsum("ij,ij->i", offset, offset) <= self.radius_mm**2
+        return np.asarray(np.einsum("ij,ij->i", offset, offset) <= self.radius_mm**2)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -93,7 +93,8 @@ class Cylinder:
     def contains(self, position_mm: NDArray[np.float64]) -> NDArray[np.bool_]:
         """Return (N,) whether each of the (N, 3) points is inside."""
         x, y, z = (position_mm - np.asarray(self.centre_mm)).T
-        return (x * x + y * y <= self.radius_mm**2) & (np.abs(z) <= self.half_length_mm)
+        inside = (x * x + y * y <= self.radius_mm**2) & (np.abs(z) <= self.half_length_mm)
+        return np.asarray(inside)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

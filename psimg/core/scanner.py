@@ -75,7 +75,7 @@ SCANNERS = {
             length_mm=500.0,
             crt_ns=0.250,
             energy_fwhm=0.13,
-            source="diameter 499 mm; time and energy resolution as assumed in published simulations",
+            source="diameter 499 mm; resolutions as assumed in published simulations",
         ),
         Scanner(
             name="pennpet",

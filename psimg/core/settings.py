@@ -15,7 +15,7 @@ def require_window(name: str, window: tuple[float, float]) -> None:
         raise SettingsError(f"{name} = [{low:g}, {high:g}] is not finite")
     if low >= high:
         raise SettingsError(
-            f"{name} = [{low:g}, {high:g}]: its low end is not below its high end; swap or mend them"
+            f"{name} = [{low:g}, {high:g}]: the low end is not below the high end; swap them"
         )
 
 

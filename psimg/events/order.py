@@ -37,8 +37,8 @@ def sort_chunks(chunks: Iterable[Singles], *, max_disorder_ns: float) -> Iterato
         lag = float(np.max(highest - chunk.time_ns))
         if lag > max_disorder_ns:
             raise DataError(
-                f"times do not rise: a single is {lag:.6g} ns earlier than one before it, more than "
-                f"the {max_disorder_ns:g} ns that are sorted; sort the file by time, or raise "
+                f"times do not rise: a single is {lag:.6g} ns earlier than one before it, more "
+                f"than the {max_disorder_ns:g} ns that are sorted; sort the file by time, or raise "
                 "input.max_disorder_ns"
             )
         both = chunk if held is None else held.joined(chunk)

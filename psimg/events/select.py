@@ -45,8 +45,8 @@ class SelectOptions:
         above = max(self.annihilation_kev[0], self.prompt_kev[0])
         if above < below:
             raise SettingsError(
-                f"annihilation_kev and prompt_kev overlap from {above:g} to {below:g} keV: a photon "
-                "could be both; move one of the windows"
+                f"annihilation_kev and prompt_kev overlap from {above:g} to {below:g} keV: a "
+                "photon could be both; move one of the windows"
             )
         if len(self.delays_ns) > 255:
             raise SettingsError(f"delays_ns has {len(self.delays_ns)} delays; at most 255 are kept")
@@ -60,7 +60,7 @@ class SelectOptions:
 
     @property
     def reach_ns(self) -> tuple[float, float]:
-        """How far before and after a pair's first photon the other singles of a triplet lie [ns]."""
+        """How far before and after a pair's first photon the others of a triplet lie [ns]."""
         delays = (0.0, *self.delays_ns)
         low, high = self.prompt_window_ns
         before = max(0.0, high + max(delays))

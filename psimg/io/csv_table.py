@@ -35,9 +35,7 @@ def open_csv(path: Path) -> Table:
                 if text and not text.startswith("#") and all(map(_is_number, words)):
                     names = words
                     break
-                if text and (header is None or not text.startswith("#")):
-                    header = words
-                elif text.startswith("#"):
+                if (text and (header is None or not text.startswith("#"))) or text.startswith("#"):
                     header = words
                 n_skip += 1
     except UnicodeDecodeError as error:

@@ -70,8 +70,8 @@ def write_gate9(path: Path, chunks: Iterable[Singles]) -> int:
 
     if path.exists():
         raise FileError(f"{path}: exists already; remove it or choose another name")
-    branches = {source: np.float32 for _, source, _ in _COLUMNS} | {"time": np.float64}
-    branches |= {"crystalID": np.int32, "eventID": np.int32}
+    branches: dict[str, type[np.generic]] = {source: np.float32 for _, source, _ in _COLUMNS}
+    branches |= {"time": np.float64, "crystalID": np.int32, "eventID": np.int32}
     n_written = 0
     try:
         with uproot.recreate(path, compression=uproot.ZLIB(1)) as file:

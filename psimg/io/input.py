@@ -139,7 +139,7 @@ class InputFile:
         if self.format == "quadra-xyzt":
             marked = good & (np.abs(columns["dt"]) >= BAD_TIME_NS)
             good &= ~marked
-        converted = {}
+        converted: dict[str, NDArray[Any]] = {}
         for column in self.columns:
             values = columns[column.role]
             if n_not_finite or marked.any():

@@ -4,8 +4,6 @@ import difflib
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-import numpy as np
-
 from psimg.core.errors import FileError, SettingsError
 from psimg.core.settings import SETTINGS_CONFIG
 from psimg.core.units import OWN_UNIT, unit_factor

@@ -77,7 +77,8 @@ def _dtype(branch: Any) -> np.dtype[Any]:
 
     interpretation = branch.interpretation
     if isinstance(interpretation, AsDtype) and not interpretation.inner_shape:
-        return np.dtype(interpretation.to_dtype).newbyteorder("=")
+        dtype: np.dtype[Any] = np.dtype(interpretation.to_dtype).newbyteorder("=")
+        return dtype
     return np.dtype(object)
 
 

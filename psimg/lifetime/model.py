@@ -70,8 +70,8 @@ def standard_components() -> tuple[Component, ...]:
     """Return p-Ps, direct annihilation and o-Ps with the values used for water-like matter.
 
     p-Ps lives 0.125 ns in vacuum (A. H. Al-Ramadhan and D. W. Gidley, Phys. Rev. Lett. 72 (1994)
-    1632: a rate of 7.9909 per ns); direct annihilation in tissue about 0.388 ns, and 10, 60 and 30 % of the
-    positrons go each way (P. Moskal et al., EJNMMI Phys. 7 (2020) 44).
+    1632: a rate of 7.9909 per ns). In tissue direct annihilation takes about 0.388 ns, and 10, 60
+    and 30 % of the positrons go each way (P. Moskal et al., EJNMMI Phys. 7 (2020) 44).
     """
     return (
         Component(name=PPS, tau_ns=0.125, intensity=0.1),

@@ -82,6 +82,7 @@ class LifetimeSpectra:
         shape = (len(voxel), self.counts.shape[1])
         counts, delayed = np.zeros(shape, np.uint32), np.zeros(shape, np.uint32)
         for part in (self, other):
+            assert part.voxel is not None
             rows = np.searchsorted(voxel, part.voxel)
             counts[rows] += part.counts
             delayed[rows] += part.delayed
@@ -117,7 +118,7 @@ class EnergySpectrum:
         index = np.floor(np.clip(energy_kev / step, -1.0, n_bin)).astype(np.int64) + 1
         counts = np.bincount(index, minlength=n_bin + 2)
         return cls(
-            edges_kev=step * np.arange(n_bin + 1),
+            edges_kev=np.linspace(0.0, step * n_bin, n_bin + 1),
             counts=counts[1 : n_bin + 1],
             n_above=int(counts[n_bin + 1]),
         )

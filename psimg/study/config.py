@@ -340,7 +340,7 @@ def _expand(base: Path, pattern: str) -> list[Path]:
     """Return the files a name or pattern stands for; a name that exists is never a pattern."""
     if (base / pattern).exists() or not glob.has_magic(pattern):
         return [base / pattern]
-    found = sorted(Path(name) for name in glob.glob(str(base / pattern), recursive=True))
+    found = sorted(Path(name) for name in glob.glob(str(base / pattern), recursive=True))  # noqa: PTH207
     if not found:
         raise FileError(f"{base / pattern}: no file matches; check input.files")
     return found

@@ -200,7 +200,7 @@ def _write_maps(result: StudyResult, directory: Path, created: str) -> None:
     }
     study = result.study
     for name, (unit, meaning, image) in images.items():
-        sidecar = {
+        sidecar: dict[str, Any] = {
             "Name": name,
             "Units": unit,
             "Description": meaning,

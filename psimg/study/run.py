@@ -89,7 +89,7 @@ class _Run:
     energy: EnergySpectrum | None = None
     truth_known: bool = False
     counts: Counter[str] = field(default_factory=Counter)
-    seconds: Counter[str] = field(default_factory=Counter)  # type: ignore[type-arg]
+    seconds: dict[str, float] = field(default_factory=dict)
 
     @contextmanager
     def timed(self, stage: str) -> Iterator[None]:
@@ -98,7 +98,7 @@ class _Run:
         try:
             yield
         finally:
-            self.seconds[stage] += time.perf_counter() - start
+            self.seconds[stage] = self.seconds.get(stage, 0.0) + time.perf_counter() - start
 
 
 def run_study(
@@ -178,8 +178,9 @@ def _require_memory(n_byte: int, study: Study) -> None:
         shape = " x ".join(str(n) for n in study.grid.shape)
         raise SettingsError(
             f"{study.path}: a grid of {shape} voxels with "
-            f"{len(study.settings.spectrum.edges_ns) - 1} time bins needs {2 * n_byte / 1e9:.1f} GB "
-            f"and the machine has {present / 1e9:.1f} GB; use larger voxels or wider bins"
+            f"{len(study.settings.spectrum.edges_ns) - 1} time bins needs "
+            f"{2 * n_byte / 1e9:.1f} GB and the machine has {present / 1e9:.1f} GB; use larger "
+            "voxels or wider bins"
         )
 
 
@@ -354,7 +355,7 @@ def _fit(
         input_sha256=digests,
         counts=counts,
         stages=stages,
-        seconds=dict(run.seconds),
+        seconds=run.seconds,
         energy=run.energy,
         total=run.total,
         spectra=run.spectra,
@@ -377,8 +378,8 @@ def _with_known_response(
     sigma = model.response.sigma_ns or (scanner.sigma_dt_ns if scanner is not None else 0.1)
     warnings.append(
         f"the time response could not be fitted to all {calibration.n_events} events "
-        f"({calibration.status.name.lower()}); mu = {mu:g} ns and sigma = {sigma:.3g} ns were used; "
-        "set model.response to change that"
+        f"({calibration.status.name.lower()}); mu = {mu:g} ns and sigma = {sigma:.3g} ns were "
+        "used; set model.response to change that"
     )
     return model.with_response(mu, sigma)
 

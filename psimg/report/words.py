@@ -1,0 +1,57 @@
+"""Numbers and outcomes in words, as tables and figures print them."""
+
+import math
+
+from psimg.core.maps import FitStatus
+
+NO_VALUE = "–"
+"""What stands where there is no value."""
+
+STATUS_WORDS = {
+    FitStatus.OK: "fitted",
+    FitStatus.TOO_FEW_COUNTS: "too few events",
+    FitStatus.NOT_CONVERGED: "did not converge",
+    FitStatus.AT_BOUND: "no o-Ps lifetime found",
+}
+"""Each `FitStatus` in a table cell."""
+
+STATUS_MEANING = {
+    FitStatus.OK: "The fit converged inside its bounds; values and errors are given.",
+    FitStatus.TOO_FEW_COUNTS: "Fewer events than fit.min_counts; nothing was fitted.",
+    FitStatus.NOT_CONVERGED: "The fit stopped before the best values were found; none are given.",
+    FitStatus.AT_BOUND: "The data fit best with the o-Ps mean life at a bound of its range, or "
+    "without o-Ps; a mean life would mean nothing, and none is given.",
+}
+"""Each `FitStatus` in a sentence."""
+
+COMPONENT_WORDS = {"pps": "p-Ps", "direct": "direct", "ops": "o-Ps"}
+"""The components of the standard model; others keep the user's name."""
+
+
+def number(value: float, digits: int = 3) -> str:
+    """Return a number with this many significant digits, or a dash for NaN."""
+    if not math.isfinite(value):
+        return NO_VALUE
+    # Never 1.2e+04, which %g writes for whole numbers of more digits than asked for.
+    decimals = digits - 1 - (math.floor(math.log10(abs(value))) if value else 0)
+    return f"{value:,.{min(max(decimals, 0), 9)}f}"
+
+
+def with_error(value: float, error: float) -> str:
+    """Return ``value ± error``, the error with two digits and the value with as many decimals.
+
+    A value whose error is NaN or zero was fixed and stands alone.
+    """
+    if not math.isfinite(value):
+        return NO_VALUE
+    if not (math.isfinite(error) and error > 0):
+        return f"{value:.4g}"
+    decimals = min(max(1 - math.floor(math.log10(error)), 0), 9)
+    return f"{value:.{decimals}f} ± {error:.{decimals}f}"
+
+
+def percent(share: float, error: float = math.nan) -> str:
+    """Return a share as per cent, without the sign; with its error where there is one."""
+    if math.isfinite(error) and error > 0:
+        return with_error(100 * share, 100 * error)
+    return number(100 * share)
