@@ -137,7 +137,7 @@ def erfcx(x: float) -> float:
 
 
 @nb.njit(cache=True)
-def _slopes(t: float, tau: float, sigma: float) -> tuple[float, float, float]:
+def edge_slopes(t: float, tau: float, sigma: float) -> tuple[float, float, float]:
     """Return ``f``, ``dF/dtau`` and ``dF/dsigma``, in the forms of the module's docstring.
 
     Derivation: ``d/dk [exp(k^2/2 - k u) Phi(u - k)] = -z tau f - phi(u)`` at fixed ``u``, and
@@ -164,19 +164,19 @@ def _slopes(t: float, tau: float, sigma: float) -> tuple[float, float, float]:
 @nb.njit(cache=True)
 def emg_pdf(t: float, tau: float, sigma: float) -> float:
     """Density of a decay of mean life ``tau`` seen at ``t`` with response width ``sigma``."""
-    return _slopes(t, tau, sigma)[0]
+    return edge_slopes(t, tau, sigma)[0]
 
 
 @nb.njit(cache=True)
 def emg_cdf_dtau(t: float, tau: float, sigma: float) -> float:
     """Differentiate `emg_cdf` in ``tau``; negative everywhere."""
-    return _slopes(t, tau, sigma)[1]
+    return edge_slopes(t, tau, sigma)[1]
 
 
 @nb.njit(cache=True)
 def emg_cdf_dsigma(t: float, tau: float, sigma: float) -> float:
     """Differentiate `emg_cdf` in ``sigma``; positive before the mode, negative after."""
-    return _slopes(t, tau, sigma)[2]
+    return edge_slopes(t, tau, sigma)[2]
 
 
 @nb.njit(cache=True)
@@ -208,15 +208,9 @@ def _cdf_small_k(u: float, k: float) -> float:
 @nb.njit(cache=True)
 def _cdf_left(u: float, k: float) -> float:
     """F for ``u <= 0`` and ``k`` not small: ``phi(u) (M(u) - M(u - k))``."""
-    x = -u * _SQRT_HALF
-    y = (k - u) * _SQRT_HALF
-    value_x, deficit_x = _erfcx_and_deficit(x)
-    value_y, deficit_y = _erfcx_and_deficit(y)
-    if x > 4.0:
-        # erfcx(x) = (1 - deficit) / (sqrt(pi) x): subtract the leading terms exactly.
-        gap = k * _SQRT_HALF / (x * y) - (deficit_x / x - deficit_y / y)
-        return 0.5 * math.exp(-0.5 * u * u) * gap / _SQRT_PI
-    return 0.5 * math.exp(-0.5 * u * u) * (value_x - value_y)
+    near = _erfcx_and_deficit(-u * _SQRT_HALF)[0]
+    far = _erfcx_and_deficit((k - u) * _SQRT_HALF)[0]
+    return 0.5 * math.exp(-0.5 * u * u) * (near - far)
 
 
 @nb.njit(cache=True)
@@ -327,7 +321,7 @@ def bin_shares_derivatives(
     exponential = sigma * (k + _Z_EXPONENTIAL)
     lower = edges[0] - mu
     tail = _signed_tail(lower, tau, sigma, split)
-    f, by_tau, by_sigma = _slopes(lower, tau, sigma)
+    f, by_tau, by_sigma = edge_slopes(lower, tau, sigma)
     for b in range(out.shape[0]):
         upper = edges[b + 1] - mu
         if lower > exponential:
@@ -342,7 +336,7 @@ def bin_shares_derivatives(
         else:
             before, f_before, by_tau_before, by_sigma_before = tail, f, by_tau, by_sigma
             tail = _signed_tail(upper, tau, sigma, split)
-            f, by_tau, by_sigma = _slopes(upper, tau, sigma)
+            f, by_tau, by_sigma = edge_slopes(upper, tau, sigma)
             out[b] = (emg_cdf(upper, tau, sigma) if lower <= split < upper else tail) - before
             d_tau[b] = by_tau - by_tau_before
             d_sigma[b] = by_sigma - by_sigma_before

@@ -6,8 +6,7 @@ import numba as nb
 import numpy as np
 from numpy.typing import NDArray
 
-from psimg.lifetime._emg import _slopes as edge_slopes
-from psimg.lifetime._emg import bin_shares
+from psimg.lifetime._emg import bin_shares, edge_slopes
 from psimg.lifetime._likelihood import SMALLEST_COUNT, count_deviance
 
 FloatArray = NDArray[np.float64]

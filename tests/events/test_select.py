@@ -1,0 +1,203 @@
+import itertools
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numpy.testing import assert_array_equal
+
+from psimg.core import SettingsError
+from psimg.events import (
+    SelectOptions,
+    Singles,
+    Triplets,
+    drop_close_pairs,
+    find_triplets,
+    within_windows,
+)
+
+pytestmark = pytest.mark.kernel
+
+OPTIONS = SelectOptions(
+    annihilation_kev=(430.0, 600.0),
+    prompt_kev=(700.0, 1300.0),
+    pair_window_ns=4.0,
+    prompt_window_ns=(-6.0, 9.0),
+    delays_ns=(40.0, -50.0),
+)
+
+
+def singles_of(time_ns, energy_kev) -> Singles:
+    n = len(time_ns)
+    rng = np.random.default_rng(n)
+    return Singles(
+        time_ns=time_ns,
+        energy_kev=energy_kev,
+        position_mm=rng.uniform(-400, 400, (n, 3)),
+        decay=np.arange(n),
+    )
+
+
+def slow_triplets(singles: Singles, options: SelectOptions) -> tuple[list[tuple], int]:
+    """Try every pair and every prompt: the definition, and nothing else."""
+    low, high = options.annihilation_kev
+    pair = [i for i, e in enumerate(singles.energy_kev) if low <= e <= high]
+    low, high = options.prompt_kev
+    prompts = [i for i, e in enumerate(singles.energy_kev) if low <= e <= high]
+    low, high = options.prompt_window_ns
+    t = singles.time_ns
+    found, n_pairs = [], 0
+    for i, j in itertools.combinations(pair, 2):
+        if t[j] - t[i] > options.pair_window_ns:
+            continue
+        n_pairs += 1
+        mean = 0.5 * (t[i] + t[j])
+        for window, delay in enumerate((0.0, *options.delays_ns)):
+            for k in prompts:
+                if low <= mean - (t[k] + delay) <= high:
+                    found.append((i, j, window, k))
+    return found, n_pairs
+
+
+def labels(triplets: Triplets) -> list[tuple]:
+    return [(*map(int, d[:2]), int(w), int(d[2])) for d, w in zip(triplets.decay, triplets.window)]
+
+
+def chunked(singles: Singles, options: SelectOptions, cuts: list[int]) -> tuple[list[tuple], int]:
+    """Find triplets in pieces of the singles, carrying over."""
+    edges = [0, *sorted(cuts), len(singles)]
+    carry, found, n_pairs = None, [], 0
+    for start, stop in itertools.pairwise(edges):
+        part = find_triplets(
+            singles.take(slice(start, stop)), options=options, carry=carry, last=False
+        )
+        carry = part.carry
+        found += labels(part.triplets)
+        n_pairs += part.n_pairs
+    part = find_triplets(singles.take(slice(0, 0)), options=options, carry=carry, last=True)
+    return found + labels(part.triplets), n_pairs + part.n_pairs
+
+
+@st.composite
+def streams(draw):
+    """Singles on a coarse clock, so that equal times and times on a window's edge are common."""
+    n = draw(st.integers(0, 40))
+    steps = draw(st.lists(st.sampled_from([0.0, 0.5, 1.0, 2.0, 7.0]), min_size=n, max_size=n))
+    energy = draw(
+        st.lists(st.sampled_from([300.0, 430.0, 511.0, 600.0, 700.0, 1157.0]), min_size=n, max_size=n)
+    )
+    cuts = draw(st.lists(st.integers(0, n), max_size=4))
+    return singles_of(np.cumsum(steps), np.array(energy, dtype=float)), cuts
+
+
+@settings(max_examples=150, deadline=None)
+@given(streams())
+def test_triplets_are_those_of_the_definition_in_its_order(stream):
+    singles, _ = stream
+
+    found = find_triplets(singles, options=OPTIONS)
+
+    expected, n_pairs = slow_triplets(singles, OPTIONS)
+    assert labels(found.triplets) == expected
+    assert found.n_pairs == n_pairs
+
+
+@settings(max_examples=150, deadline=None)
+@given(streams())
+def test_triplets_are_the_same_for_any_cut_into_chunks(stream):
+    singles, cuts = stream
+
+    expected, n_pairs = slow_triplets(singles, OPTIONS)
+
+    assert chunked(singles, OPTIONS, cuts) == (expected, n_pairs)
+
+
+@pytest.mark.parametrize("window", [(5.0, 9.0), (-30.0, -12.0), (-3.0, 3.0)])
+def test_prompt_windows_on_either_side_of_the_pair_are_carried_over_chunks(window):
+    rng = np.random.default_rng(8)
+    singles = singles_of(
+        np.sort(rng.uniform(0, 400, 120)), rng.choice([511.0, 1157.0], 120).astype(float)
+    )
+    options = SelectOptions(pair_window_ns=4.0, prompt_window_ns=window, delays_ns=(60.0,))
+
+    expected = slow_triplets(singles, options)
+
+    assert expected[0]
+    for size in (1, 7, 50):
+        assert chunked(singles, options, list(range(0, 120, size))) == expected
+
+
+def test_windows_hold_both_their_ends():
+    singles = singles_of(np.array([0.0, 10.0, 14.0]), np.array([700.0, 430.0, 600.0]))
+    options = SelectOptions(
+        annihilation_kev=(430.0, 600.0),
+        prompt_kev=(700.0, 1300.0),
+        pair_window_ns=4.0,
+        prompt_window_ns=(-1.0, 12.0),
+    )
+
+    assert labels(find_triplets(singles, options=options).triplets) == [(1, 2, 0, 0)]
+
+
+def test_a_delayed_prompt_is_given_the_time_it_would_have_had():
+    singles = singles_of(np.array([0.0, 100.0, 100.5]), np.array([1157.0, 511.0, 511.0]))
+    options = SelectOptions(prompt_window_ns=(-20.0, 20.0), delays_ns=(95.0,))
+
+    triplets = find_triplets(singles, options=options).triplets
+
+    assert_array_equal(triplets.window, [1])
+    assert_array_equal(triplets.time_ns, [[100.0, 100.5, 95.0]])
+
+
+def test_truth_is_counted_in_the_prompt_window_only():
+    triplets = Triplets(
+        time_ns=np.zeros((3, 3)),
+        energy_kev=np.zeros((3, 3)),
+        position_mm=np.zeros((3, 3, 3)),
+        window=[0, 0, 1],
+        decay=[[4, 4, 4], [4, 4, 5], [4, 4, 4]],
+    )
+
+    assert triplets.n_true == 1
+
+
+def test_photons_in_one_place_have_no_lor_and_are_dropped():
+    position = np.zeros((3, 3, 3))
+    position[1, 0, 0] = 50.0
+    position[2, 0, 0] = 100.0
+    triplets = Triplets(
+        time_ns=np.zeros((3, 3)), energy_kev=np.zeros((3, 3)), position_mm=position, window=[0] * 3
+    )
+
+    assert len(drop_close_pairs(triplets, min_distance_mm=0.0)) == 2
+    assert len(drop_close_pairs(triplets, min_distance_mm=100.0)) == 1
+
+
+def test_a_list_of_triplets_is_cut_by_the_windows_that_would_have_found_it():
+    good_time, good_energy = [10.0, 12.0, 5.0], [511.0, 500.0, 1157.0]
+    time = np.array([good_time] * 5)
+    energy = np.array([good_energy] * 5)
+    energy[1, 0], energy[2, 2], time[3, 1], time[4, 2] = 650.0, 650.0, 15.0, -30.0
+    triplets = Triplets(
+        time_ns=time, energy_kev=energy, position_mm=np.zeros((5, 3, 3)), window=[0] * 5
+    )
+
+    kept = within_windows(triplets, options=OPTIONS)
+
+    assert_array_equal(kept.time_ns, [good_time])
+
+
+@pytest.mark.parametrize(
+    ("change", "match"),
+    [
+        ({"annihilation_kev": (430.0, 750.0)}, "overlap from 700 to 750 keV"),
+        ({"delays_ns": (60.0,)}, "delays_ns holds 60 ns, not longer than the prompt window's 60"),
+        ({"pair_window_ns": 0.0}, "pair_window_ns = 0: expected a number above zero"),
+        ({"min_pair_distance_mm": -1.0}, "min_pair_distance_mm = -1 is negative"),
+        ({"delays_ns": tuple(range(100, 400))}, "300 delays; at most 255"),
+        ({"prompt_window_ns": (5.0, -5.0)}, "the low end is not below the high end"),
+    ],
+)
+def test_windows_that_make_no_sense_are_errors(change, match):
+    with pytest.raises(SettingsError, match=match):
+        SelectOptions(**change)

@@ -1,0 +1,283 @@
+import numba as nb
+import numpy as np
+import pytest
+from numpy.testing import assert_allclose, assert_array_equal
+
+from psimg.core import DataError, FitStatus, SettingsError, VoxelGrid
+from psimg.lifetime import (
+    Component,
+    FitOptions,
+    LifetimeModel,
+    fit_spectrum,
+    fit_voxels,
+    standard_components,
+)
+from psimg.lifetime._emg import bin_shares
+from psimg.lifetime._voxel import derivatives, evaluate, shares_in_tau, solve
+from psimg.spectra import LifetimeSpectra
+
+EDGES = np.linspace(-5.0, 15.0, 201)
+N_BIN = len(EDGES) - 1
+MU, SIGMA = 0.02, 0.1
+KNOWN = LifetimeModel().with_response(MU, SIGMA)
+DELAYED = LifetimeModel(background="delayed").with_response(MU, SIGMA)
+
+
+def shape(tau: float) -> np.ndarray:
+    out = np.empty(N_BIN)
+    bin_shares(EDGES, tau, SIGMA, MU, out)
+    return out
+
+
+def expected_counts(n, background, tau=2.0) -> np.ndarray:
+    signal = 0.1 * shape(0.125) + 0.6 * shape(0.388) + 0.3 * shape(tau)
+    return n * signal + background / N_BIN
+
+
+def spectra_of(counts, delayed=None, n_delays=0) -> LifetimeSpectra:
+    counts = np.atleast_2d(counts)
+    return LifetimeSpectra(
+        edges_ns=EDGES,
+        counts=counts,
+        delayed=np.zeros_like(counts) if delayed is None else delayed,
+        n_delays=n_delays,
+        n_events=0,
+        n_outside=0,
+        n_outside_dt=0,
+        grid=VoxelGrid.centred(shape=(len(counts), 1, 1), voxel_mm=(1.0, 1.0, 1.0)),
+        voxel=np.arange(len(counts)),
+    )
+
+
+@pytest.mark.kernel
+@pytest.mark.parametrize("tau", [0.6, 2.0, 9.0])
+def test_second_derivatives_in_tau_are_those_of_differences(tau):
+    h = 1e-4 * tau
+    out, first, second = (np.empty(N_BIN) for _ in range(3))
+    sides = []
+    for side in (tau + h, tau - h):
+        shares_in_tau(EDGES, side, SIGMA, MU, out, first, second)
+        sides.append((out.copy(), first.copy()))
+
+    shares_in_tau(EDGES, tau, SIGMA, MU, out, first, second)
+
+    for found, (above, below) in [
+        (first, (sides[0][0], sides[1][0])),
+        (second, (sides[0][1], sides[1][1])),
+    ]:
+        # A central difference is good to h^2, and to rounding over h.
+        assert_allclose(found, (above - below) / (2 * h), atol=1e-6 * np.abs(found).max())
+
+
+@pytest.mark.kernel
+def test_gradient_and_information_are_those_of_differences():
+    rng = np.random.default_rng(3)
+    counts = rng.poisson(expected_counts(500, 200)).astype(float)
+    theta = np.array([280.0, 170.0, 190.0, 2.3])
+    fast, fellow, flat = shape(0.388), shape(0.125) / 3, np.full(N_BIN, 1 / N_BIN)
+    shares, expected, jacobian = np.empty((3, N_BIN)), np.empty(N_BIN), np.empty((4, N_BIN))
+
+    def deviance(at):
+        return evaluate(
+            at, counts, 790.0, 4, EDGES, MU, SIGMA, fast, fellow, 1.0, flat, shares, expected,
+            jacobian,
+        )  # fmt: skip
+
+    def slopes(at):
+        deviance(at)
+        gradient, information = np.empty(4), np.empty((4, 4))
+        derivatives(
+            at, counts, 790.0, 4, 1.0, shares[2], expected, jacobian, gradient, information
+        )
+        return gradient, information
+
+    gradient, information = slopes(theta)
+
+    for i, step in enumerate(1e-4 * theta):
+        up, down = theta.copy(), theta.copy()
+        up[i] += step
+        down[i] -= step
+        numeric = -0.5 * (deviance(up) - deviance(down)) / (2 * step)
+        assert_allclose(gradient[i], numeric, rtol=1e-5, atol=1e-7 * np.abs(gradient).max())
+        bend = -(slopes(up)[0] - slopes(down)[0]) / (2 * step)
+        assert_allclose(information[i], bend, rtol=1e-5, atol=1e-6 * np.abs(information[i]).max())
+
+
+@pytest.mark.kernel
+def test_the_small_solver_agrees_with_numpy_and_reports_singular_systems():
+    rng = np.random.default_rng(2)
+    root = rng.standard_normal((4, 4))
+    matrix, right, step = root @ root.T, rng.standard_normal(4), np.empty(4)
+    free = np.array([True, True, False, True])
+    kept = matrix[np.ix_(free, free)]
+
+    assert solve(matrix.copy(), right, free, step)
+    assert_allclose(step[free], np.linalg.solve(kept, right[free]))
+    assert step[2] == 0.0
+    assert not solve(np.ones((4, 4)), right, np.ones(4, bool), step)
+
+
+@pytest.mark.parametrize("background", [0.0, 0.5])
+def test_voxels_reach_the_minimum_that_minuit_finds(background):
+    rng = np.random.default_rng(11)
+    sizes = np.repeat([300.0, 1000.0, 10_000.0, 100_000.0], 10)
+    counts = np.stack(
+        [rng.poisson(expected_counts(n * (1 - background), n * background)) for n in sizes]
+    )
+
+    maps = fit_voxels(spectra_of(counts), model=KNOWN)
+
+    for v, row in enumerate(counts):
+        fit = fit_spectrum(row, EDGES, model=KNOWN)
+        if fit.status != FitStatus.OK or maps.status[v] != FitStatus.OK:
+            assert sizes[v] < 1000
+            continue
+        assert abs(maps.deviance[v] - fit.deviance) < 1e-3
+        assert abs(maps.values[v, 0] - fit.tau_ops_ns) < 0.01 * fit.tau_ops_error_ns
+        assert_allclose(maps.errors[v, 0], fit.tau_ops_error_ns, rtol=0.02)
+        assert_allclose(maps.errors[v, 1], fit.intensity_ops_error, rtol=0.02)
+        assert_allclose(maps.values[v, 3], fit.value("background"), rtol=1e-2, atol=0.2)
+
+
+@pytest.mark.parametrize("model", [KNOWN, DELAYED], ids=["flat", "delayed"])
+def test_pulls_have_mean_0_and_width_1(model):
+    rng = np.random.default_rng(20261121)
+    n = 1500
+    counts = rng.poisson(expected_counts(1e4, 3e3), size=(n, N_BIN))
+    delayed = rng.poisson(4 * 3e3 / N_BIN, size=(n, N_BIN))
+
+    maps = fit_voxels(spectra_of(counts, delayed, 4), model=model)
+
+    assert np.all(maps.status == FitStatus.OK)
+    truth = np.array([2.0, 0.3, 1e4, 3e3])
+    pull = (maps.values - truth) / maps.errors
+    # The lifetime's likelihood is a little skewed still: half a percent of tau, a tenth of sigma.
+    assert_allclose(pull.mean(axis=0), 0.0, atol=4 / np.sqrt(n) + 0.1)
+    assert_allclose(pull.std(axis=0), 1.0, atol=4 / np.sqrt(2 * n) + 0.03)
+
+
+@pytest.mark.parametrize("intensities", ["free", "ps-ratio", "fixed"])
+def test_every_intensity_rule_recovers_the_truth_from_exact_expectations(intensities):
+    model = LifetimeModel(intensities=intensities).with_response(MU, SIGMA)
+    counts = np.round(expected_counts(1e7, 1e6))
+
+    maps = fit_voxels(spectra_of(counts), model=model)
+
+    assert maps.status[0] == FitStatus.OK
+    assert_allclose(maps.values[0], [2.0, 0.3, 1e7, 1e6], rtol=1e-3)
+    assert (maps.errors[0, 1] == 0.0) == (intensities == "fixed")
+
+
+def test_a_calibration_gives_the_mixture_of_the_fast_components():
+    # Twice the p-Ps of the standard mixture: the model's own shares would bias the lifetime.
+    counts = 1e6 * (0.25 * shape(0.125) + 0.45 * shape(0.388) + 0.3 * shape(2.0)) + 1e5 / N_BIN
+    model = LifetimeModel(intensities="free").with_response(MU, SIGMA)
+    calibration = fit_spectrum(np.round(counts), EDGES, model=model)
+
+    with_it = fit_voxels(spectra_of(np.round(counts)), model=model, calibration=calibration)
+    without = fit_voxels(spectra_of(np.round(counts)), model=model)
+
+    assert_allclose(with_it.values[0, :2], [2.0, 0.3], rtol=2e-3)
+    assert abs(without.values[0, 0] - 2.0) > 0.02
+
+
+def test_voxels_with_next_to_nothing_get_a_status_and_no_number():
+    counts = np.zeros((4, N_BIN), int)
+    counts[1, 55] = 1
+    counts[2, 50:60] = 1
+    counts[3, [20, 51, 52, 53, 57, 60, 70, 90, 130, 180]] = 1
+
+    maps = fit_voxels(spectra_of(counts), model=KNOWN, options=FitOptions(min_counts=1))
+
+    assert maps.status[0] == FitStatus.TOO_FEW_COUNTS
+    for v in range(4):
+        if maps.status[v] != FitStatus.OK:
+            assert np.all(np.isnan(maps.values[v]))
+            assert np.all(np.isnan(maps.errors[v]))
+        else:
+            assert maps.errors[v, 0] > 0.2 * maps.values[v, 0]
+
+
+def test_a_voxel_without_o_ps_ends_on_a_bound():
+    counts = np.round(20_000 * shape(0.388))
+
+    maps = fit_voxels(spectra_of(counts), model=KNOWN)
+
+    assert maps.status[0] != FitStatus.OK or maps.values[0, 1] < 2 * maps.errors[0, 1]
+
+
+def test_any_number_of_threads_gives_the_same_numbers():
+    rng = np.random.default_rng(4)
+    spectra = spectra_of(rng.poisson(expected_counts(500, 200), size=(200, N_BIN)))
+    before = nb.get_num_threads()
+    results = []
+    try:
+        for n_thread in (1, min(2, nb.config.NUMBA_NUM_THREADS)):
+            nb.set_num_threads(n_thread)
+            results.append(fit_voxels(spectra, model=KNOWN))
+    finally:
+        nb.set_num_threads(before)
+
+    assert_array_equal(results[0].values, results[1].values)
+    assert_array_equal(results[0].errors, results[1].errors)
+
+
+def test_the_order_of_voxels_does_not_matter():
+    rng = np.random.default_rng(5)
+    counts = rng.poisson(expected_counts(500, 200), size=(20, N_BIN))
+
+    one = fit_voxels(spectra_of(counts), model=KNOWN)
+    other = fit_voxels(spectra_of(counts[::-1]), model=KNOWN)
+
+    assert_array_equal(one.values, other.values[::-1])
+
+
+def test_no_voxels_give_empty_maps():
+    maps = fit_voxels(
+        LifetimeSpectra(
+            edges_ns=EDGES, counts=np.zeros((0, N_BIN)), delayed=np.zeros((0, N_BIN)), n_delays=0,
+            n_events=0, n_outside=0, n_outside_dt=0, voxel=np.zeros(0),
+            grid=VoxelGrid.centred(shape=(2, 2, 2), voxel_mm=(1.0, 1.0, 1.0)),
+        ),
+        model=KNOWN,
+    )  # fmt: skip
+
+    assert len(maps) == 0
+    assert np.all(np.isnan(maps.image("tau_ops")))
+
+
+def test_progress_is_told_in_blocks():
+    calls = []
+
+    fit_voxels(
+        spectra_of(np.zeros((5000, N_BIN), int)),
+        model=KNOWN,
+        progress=lambda done, total: calls.append((done, total)),
+    )
+
+    assert calls == [(4096, 5000), (5000, 5000)]
+
+
+def test_voxels_need_a_known_response_and_only_o_ps_free():
+    spectra = spectra_of(np.ones(N_BIN, int))
+    pps, _, ops = standard_components()
+    free = Component(name="direct", tau_ns=0.35, free=True, bounds_ns=(0.2, 0.6))
+
+    with pytest.raises(SettingsError, match="known response"):
+        fit_voxels(spectra, model=LifetimeModel())
+    with pytest.raises(SettingsError, match="only the o-Ps lifetime free"):
+        fit_voxels(
+            spectra, model=LifetimeModel(components=(pps, free, ops)).with_response(MU, SIGMA)
+        )
+    with pytest.raises(SettingsError, match="needs delayed windows and there are none"):
+        fit_voxels(spectra, model=DELAYED)
+
+
+def test_region_spectra_are_not_fitted_as_voxels():
+    spectra = LifetimeSpectra(
+        edges_ns=EDGES, counts=np.ones((1, N_BIN)), delayed=np.zeros((1, N_BIN)), n_delays=0,
+        n_events=1, n_outside=0, n_outside_dt=0, names=("a",),
+    )  # fmt: skip
+
+    with pytest.raises(DataError, match="fit them with fit_regions"):
+        fit_voxels(spectra, model=KNOWN)
