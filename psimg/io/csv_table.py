@@ -1,9 +1,11 @@
 """Text tables: one row per line, a header line or none."""
 
+import itertools
 import re
 from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path
+from typing import IO
 
 import numpy as np
 
@@ -52,7 +54,7 @@ def open_csv(path: Path) -> Table:
         kind="csv",
         columns={name: np.dtype(np.float64) for name in header},
         n_rows=None,
-        read=partial(_read, path, n_skip, delimiter, header),
+        read=partial(_read, path, n_skip, delimiter, header, [_type_of(word) for word in names]),
     )
 
 
@@ -64,38 +66,66 @@ def _is_number(word: str) -> bool:
     return True
 
 
+def _type_of(word: str) -> type:
+    """Return int64 for a column of long integers: clocks and labels that outgrow a float64."""
+    whole = word.lstrip("+-").isdecimal()
+    return np.int64 if whole and 2**53 <= abs(int(word)) < 2**63 else np.float64
+
+
 def _read(
     path: Path,
     n_skip: int,
     delimiter: str | None,
     header: list[str],
+    types: list[type],
     names: Sequence[str],
     n_rows: int,
 ) -> Iterator[Rows]:
     # Each source once: loadtxt takes no column twice.
     wanted = list(dict.fromkeys(names))
     use = [header.index(name) for name in wanted]
+    dtype = [(f"f{i}", types[column]) for i, column in enumerate(use)]
     done = 0
     with path.open(encoding="utf-8-sig") as file:
         for _ in range(n_skip):
-            file.readline()
-        while True:
-            lines = [line for _, line in zip(range(n_rows), file, strict=False)]
-            if not lines:
-                return
-            lines = [line for line in lines if line.strip() and not line.startswith("#")]
+            file.readline(_MAX_HEADER)
+        while lines := _next_lines(path, file, n_rows):
+            lines = [line for line in lines if not line.lstrip().startswith("#") and line.strip()]
             if lines:
+                _require_width(path, lines, delimiter, len(header), done)
                 try:
                     rows = np.loadtxt(
-                        lines, delimiter=delimiter, usecols=use, ndmin=2, quotechar='"'
+                        lines, dtype, delimiter=delimiter, usecols=use, ndmin=1, quotechar='"'
                     )
                 except ValueError as error:
                     raise FileError(
                         f"{path}: {_with_row(str(error), done)}; expected {len(header)} numbers a "
                         "line; mend or remove the line"
                     ) from error
-                yield [rows[:, wanted.index(name)] for name in names]
+                yield [rows[f"f{wanted.index(name)}"] for name in names]
             done += len(lines)
+
+
+def _next_lines(path: Path, file: IO[str], n_rows: int) -> list[str]:
+    try:
+        return list(itertools.islice(file, n_rows))
+    except UnicodeDecodeError as error:
+        raise FileError(
+            f"{path}: holds bytes that are no UTF-8 text ({error.reason}); export it again"
+        ) from error
+
+
+def _require_width(
+    path: Path, lines: list[str], delimiter: str | None, n_column: int, done: int
+) -> None:
+    """Raise `FileError` at a line of another width: a row too long is read without complaint."""
+    for i, line in enumerate(lines):
+        n = len(line.split()) if delimiter is None else line.strip().count(delimiter) + 1
+        if n != n_column:
+            raise FileError(
+                f"{path}: data row {done + i + 1} has {n} columns, expected {n_column}; mend or "
+                "remove the line"
+            )
 
 
 def _with_row(message: str, done: int) -> str:

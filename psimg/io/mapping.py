@@ -149,7 +149,10 @@ def require_columns(table: Table, columns: tuple[Column, ...], content: str) -> 
 def _find(table: Table, role: str, spec: ColumnSpec | None) -> Column | None:
     """Return where a column comes from; None if nothing in the file is called like it."""
     if spec is not None:
-        return make_column(role, spec.name, spec.unit)
+        try:
+            return make_column(role, spec.name, spec.unit)
+        except SettingsError as error:
+            raise SettingsError(f"input.columns.{role}: {error}") from error
     quantity = quantity_of(role)
     if quantity is not None:
         own = OWN_UNIT[quantity]

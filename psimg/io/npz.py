@@ -1,6 +1,7 @@
 """NumPy archives of one-dimensional columns, streamed member by member."""
 
 import zipfile
+import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from functools import partial
@@ -12,6 +13,8 @@ from numpy.lib import format as npy_format
 
 from psimg.core.errors import FileError
 from psimg.io.table import Rows, Table
+
+_BROKEN = (zipfile.BadZipFile, zlib.error, EOFError)
 
 
 def open_npz(path: Path) -> Table:
@@ -43,7 +46,7 @@ def open_npz(path: Path) -> Table:
                         "save each coordinate as a column of its own"
                     )
                 columns[name], lengths[name] = dtype, shape[0]
-    except (zipfile.BadZipFile, ValueError, EOFError, OSError) as error:
+    except (*_BROKEN, ValueError, OSError) as error:
         raise FileError(
             f"{path}: not a readable npz archive ({error}); save it again with numpy.savez"
         ) from error
@@ -95,5 +98,5 @@ def _read(path: Path, names: Sequence[str], n_rows: int) -> Iterator[Rows]:
 def _read_exactly(stream: IO[bytes], n_byte: int) -> bytes:
     try:
         return stream.read(n_byte)
-    except (zipfile.BadZipFile, EOFError):
+    except _BROKEN:
         return b""

@@ -68,6 +68,8 @@ def _choose(path: Path, trees: dict[str, str], tree: str | None) -> str:
         return "Singles"
     if len(trees) == 1:
         return next(iter(trees))
+    if not trees:
+        raise FileError(f"{path}: holds no tree; export the events as a TTree")
     raise FileError(f"{path}: expected one tree and found {listed}; name it in input.tree")
 
 

@@ -1,18 +1,224 @@
-"""Figures: energies, spectra of dt and slices of maps. Nothing here knows files or pages."""
+"""Figures of spectra: energies and dt. They know nothing of files or pages."""
 
 import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 from numpy.typing import NDArray
+from scipy.special import gammaincinv
 
 from psimg.lifetime.model import DIRECT, OPS, PPS
+from psimg.lifetime.spectrum_fit import SpectrumFit
+from psimg.report.drawing import (
+    GREY,
+    INK,
+    PALE,
+    TEXT_SIZE,
+    TICK_SIZE,
+    TITLE_SIZE,
+    drawable,
+    finish_axes,
+    put_legend,
+)
+from psimg.report.slices import MapImage, draw_slices, find_slices
+from psimg.report.words import COMPONENT_WORDS, STATUS_WORDS, number, percent, with_error
+from psimg.spectra.values import EnergySpectrum
+
+__all__ = ["MapImage", "draw_energy", "draw_slices", "draw_spectrum", "find_slices"]
 
 FloatArray = NDArray[np.float64]
 
 # M. Okabe and K. Ito, Color Universal Design (2008): told apart with any colour vision.
-_BLUE, _GREEN, _VERMILLION = "#0072B2", "#009E73", "#D55E00"
-_OTHERS = ("#CC79A7", "#E69F00", "#56B4E9")
-_INK, _GREY, _PALE = "#1a1a1a", "#6b6b6b", "#ededed"
-
+_BLUE, _GREEN, _VERMILLION, _ORANGE = "#0072B2", "#009E73", "#D55E00", "#E69F00"
+_OTHERS = ("#CC79A7", _ORANGE, "#56B4E9")
 _LINES = {PPS: (_BLUE, "-."), DIRECT: (_GREEN, "--"), OPS: (_VERMILLION, "-")}
-_TITLE_SIZE, _TEXT_SIZE, _TICK_SIZE = 12, 10.5, 9.5
-_RASTER = 200
-"""Points across a region's outline."""
+
+_ONE_SIGMA = (0.15865525393145707, 0.8413447460685429)
+"""Tails of a Gaussian beyond one standard deviation."""
+
+
+def draw_energy(
+    energy: EnergySpectrum,
+    *,
+    annihilation_kev: tuple[float, float],
+    prompt_kev: tuple[float, float],
+) -> Figure:
+    """Draw the energies of the singles with the two windows.
+
+    Parameters
+    ----------
+    energy : EnergySpectrum
+        Singles per bin.
+    annihilation_kev, prompt_kev : (low, high)
+        Windows [keV].
+
+    Returns
+    -------
+    Figure
+        One panel, counts on a logarithmic scale.
+    """
+    figure = Figure(figsize=(8.4, 3.9), layout="constrained")
+    axes = figure.subplots()
+    axes.stairs(energy.counts, energy.edges_kev, color=INK, linewidth=1.1)
+    windows = (("annihilation", annihilation_kev, _BLUE), ("prompt", prompt_kev, _ORANGE))
+    for name, (low, high), colour in windows:
+        label = f"{name} window, {low:g} to {high:g} keV"
+        axes.axvspan(low, high, color=colour, alpha=0.22, linewidth=0, label=label)
+    filled = np.flatnonzero(energy.counts)
+    last = float(energy.edges_kev[filled[-1] + 1]) if len(filled) else 0.0
+    axes.set_xlim(0.0, 1.04 * max(last, prompt_kev[1], annihilation_kev[1]))
+    highest = max(int(energy.counts.max(initial=0)), 1)
+    axes.set_yscale("log")
+    axes.set_ylim(0.6, highest * 4)
+    axes.set_xlabel("energy [keV]")
+    axes.set_ylabel(f"singles per {_width_label(energy.edges_kev, 'keV')}")
+    title = f"{int(energy.counts.sum()) + energy.n_above:,} singles"
+    if energy.n_above:
+        title += f", {energy.n_above:,} of them above {energy.edges_kev[-1]:g} keV"
+    axes.set_title(title, loc="left", fontsize=TEXT_SIZE)
+    put_legend(axes, columns=2)
+    finish_axes(axes)
+    return figure
+
+
+def draw_spectrum(fit: SpectrumFit) -> Figure:
+    """Draw a spectrum of dt with its fit, the components and the residuals.
+
+    Parameters
+    ----------
+    fit : SpectrumFit
+        Counts and expected events; without expected events the counts stand alone.
+
+    Returns
+    -------
+    Figure
+        Counts on a logarithmic scale, and the residuals below where there is a fit.
+    """
+    figure = Figure(figsize=(6.8, 5.2), layout="constrained")
+    fitted = bool(np.all(np.isfinite(fit.expected)))
+    if fitted:
+        top, bottom = figure.subplots(2, 1, sharex=True, height_ratios=(3.4, 1.0))
+        _draw_residuals(bottom, fit)
+        lowest = bottom
+    else:
+        top = lowest = figure.subplots()
+    _draw_counts(top, fit.counts, fit.edges_ns)
+    if fitted:
+        _draw_components(top, fit)
+    _set_range(top, fit, fitted)
+    top.set_ylabel(f"events per {_width_label(fit.edges_ns, 'ns')}")
+    lowest.set_xlabel("annihilation time − prompt time, $\\Delta t$ [ns]")
+    put_legend(top, columns=1)
+    for axes in figure.axes:
+        finish_axes(axes)
+    figure.align_ylabels()
+    _put_title(top, fit)
+    return figure
+
+
+def poisson_bars(counts: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """Return how far the central 68 % interval reaches below and above each count.
+
+    F. Garwood, Biometrika 28 (1936) 437: quantiles of the gamma distribution.
+    """
+    low, high = _ONE_SIGMA
+    below = counts - np.where(counts > 0, gammaincinv(np.maximum(counts, 1.0), low), 0.0)
+    return below, gammaincinv(counts + 1.0, high) - counts
+
+
+def deviance_residuals(counts: FloatArray, expected: FloatArray) -> FloatArray:
+    """Return signed roots of each bin's share of the Poisson deviance.
+
+    About standard normal where a bin expects more than a few events; their squares sum to the
+    deviance.
+    """
+    m = np.maximum(expected, 1e-100)
+    log = np.log(np.where(counts > 0, counts, 1.0) / np.where(counts > 0, m, 1.0))
+    share = 2.0 * (m - counts + counts * log)
+    return np.asarray(np.sign(counts - m) * np.sqrt(np.maximum(share, 0.0)))
+
+
+def _draw_counts(axes: Axes, counts: FloatArray, edges_ns: FloatArray) -> None:
+    seen = counts > 0  # a logarithmic axis has no place for the others
+    below, above = poisson_bars(counts[seen])
+    axes.errorbar(
+        _centres(edges_ns)[seen],
+        counts[seen],
+        yerr=(below, above),
+        fmt="o",
+        markersize=2.4,
+        linewidth=0.7,
+        color=INK,
+        alpha=0.75,
+        label="events",
+        zorder=2,
+    )
+
+
+def _draw_components(axes: Axes, fit: SpectrumFit) -> None:
+    centres = _centres(fit.edges_ns)
+    axes.plot(centres, fit.expected.sum(axis=0), color=INK, linewidth=1.5, label="fit", zorder=5)
+    others = iter(_OTHERS * len(fit.model.components))
+    for component, events in zip(fit.model.components, fit.expected[:-1], strict=True):
+        colour, style = _LINES.get(component.name) or (next(others), "-")
+        name = COMPONENT_WORDS.get(component.name) or drawable(component.name, 20)
+        tau = f"tau_{component.name}_ns"
+        label = f"{name}, {with_error(fit.value(tau), fit.error(tau))} ns"
+        if not np.isfinite(fit.value(tau)):
+            label = f"{name}, no value"
+        axes.plot(centres, events, color=colour, linestyle=style, label=label, zorder=4)
+    axes.plot(centres, fit.expected[-1], color=GREY, linestyle=":", label="background", zorder=3)
+
+
+def _draw_residuals(axes: Axes, fit: SpectrumFit) -> None:
+    residuals = deviance_residuals(fit.counts, fit.expected.sum(axis=0))
+    axes.axhspan(-1.0, 1.0, color=PALE, linewidth=0)
+    axes.axhline(0.0, color=INK, linewidth=0.9)
+    axes.plot(_centres(fit.edges_ns), residuals, "o", markersize=2.4, color=INK, alpha=0.75)
+    reach = max(3.6, 1.1 * float(np.abs(residuals).max(initial=0.0)))
+    axes.set_ylim(-reach, reach)
+    axes.set_ylabel("residual [$\\sigma$]")
+
+
+def _set_range(axes: Axes, fit: SpectrumFit, fitted: bool) -> None:
+    seen = fit.counts[fit.counts > 0]
+    low = 0.5 * float(seen.min(initial=1.0))
+    high = float(fit.counts.max(initial=1.0))
+    if fitted:
+        # The background stays in sight, but not at the price of a decade without data.
+        level = float(fit.expected[-1].mean())
+        low = max(min(low, 0.5 * level), 0.1 * low) if level > 0 else low
+        high = max(high, float(fit.expected.sum(axis=0).max()))
+    axes.set_yscale("log")
+    axes.set_ylim(low, 3.0 * max(high, 2 * low))
+    axes.set_xlim(float(fit.edges_ns[0]), float(fit.edges_ns[-1]))
+
+
+def _put_title(axes: Axes, fit: SpectrumFit) -> None:
+    # The name comes from a user: '$' in it is a letter, not mathematics.
+    axes.figure.suptitle(
+        drawable(fit.name, 44),
+        x=0.02,
+        ha="left",
+        fontsize=TITLE_SIZE,
+        fontweight="bold",
+        parse_math=False,
+    )
+    line = f"{fit.n_events:,} events"
+    if np.isfinite(fit.tau_ops_ns):
+        tau = with_error(fit.tau_ops_ns, fit.tau_ops_error_ns)
+        share = percent(fit.intensity_ops, fit.intensity_ops_error)
+        line += f"    $\\tau$(o-Ps) = {tau} ns    $I$(o-Ps) = {share} %"
+    else:
+        line += f"    {STATUS_WORDS[fit.status]}"
+    if np.isfinite(fit.deviance):
+        line += f"    deviance/ndf = {number(fit.deviance, 4)}/{fit.ndf}"
+    axes.set_title(line, loc="left", fontsize=TICK_SIZE, color=INK)
+
+
+def _centres(edges: FloatArray) -> FloatArray:
+    return np.asarray(0.5 * (edges[1:] + edges[:-1]))
+
+
+def _width_label(edges: FloatArray, unit: str) -> str:
+    width = np.diff(edges)
+    return f"{width[0]:.4g} {unit}" if np.allclose(width, width[0]) else f"bin [{unit}]"

@@ -314,7 +314,7 @@ def _prepare(path: Path, settings: StudyFile) -> Study:
             raise SettingsError(f"two regions are named {name!r}; give each its own name")
     for region in regions:
         low, high = region.bounds_mm
-        if (low >= grid.high_mm).any() or (high <= grid.low_mm).any():
+        if not ((low < grid.high_mm) & (high > grid.low_mm)).all():
             raise SettingsError(
                 f"region {region.name!r} spans {_box(low, high)} mm and lies outside the grid, "
                 f"which spans {_box(grid.low_mm, grid.high_mm)} mm; move it, or enlarge [grid]"

@@ -1,0 +1,313 @@
+import csv
+import json
+
+import nibabel as nib
+import numba as nb
+import numpy as np
+import pytest
+import uproot
+from numpy.testing import assert_allclose, assert_array_equal
+
+from psimg.core import DataError, FitStatus, SettingsError
+from psimg.events import drop_close_pairs, find_triplets, locate_triplets
+from psimg.io import open_input
+from psimg.study import read_study, run_and_write, run_study
+
+
+def changed(study_file, *pairs):
+    """Rewrite a study with some of its text replaced, and read it."""
+    text = study_file.read_text()
+    for old, new in pairs:
+        assert old in text
+        text = text.replace(old, new)
+    study_file.write_text(text)
+    return read_study(study_file)
+
+
+def numbers(result):
+    """Everything measured, as arrays to compare bit by bit."""
+    return [
+        result.total.counts,
+        result.spectra.counts,
+        result.spectra.delayed,
+        result.maps.voxel,
+        result.maps.values,
+        result.maps.errors,
+        result.maps.status,
+        result.energy.counts,
+        np.array([fit.values for fit in result.regions]),
+        np.array([fit.errors for fit in result.regions]),
+        np.array([result.counts[name] for name in sorted(result.counts)]),
+    ]
+
+
+def test_events_in_are_events_out_plus_events_dropped_at_every_stage(study_file):
+    result = run_study(read_study(study_file))
+
+    assert len(result.stages) == 5
+    for stage in result.stages:
+        assert stage.n_in == stage.n_out + sum(stage.dropped.values()), stage.name
+        assert stage.n_out > 0
+        assert min(stage.dropped.values()) >= 0
+    counts = result.counts
+    assert counts["n_rows"] == counts["n_singles"] + counts["n_bad"]
+    assert counts["n_triplets"] == counts["n_located"] + counts["n_close_pairs"]
+    assert counts["n_located"] == counts["n_events"] + counts["n_outside_object"]
+    assert (
+        counts["n_events"] == counts["n_binned"] + counts["n_outside"] + counts["n_outside_dt"]
+    )
+    assert counts["n_binned"] == result.counts_per_voxel.sum()
+    assert 0 < counts["n_true_triplets"] < counts["n_triplets"]
+
+
+@pytest.mark.parametrize("chunk_rows", [7_001, 50_000])
+def test_numbers_do_not_depend_on_the_chunk_size(study_file, chunk_rows):
+    study = read_study(study_file)
+
+    one, other = run_study(study), run_study(study, chunk_rows=chunk_rows)
+
+    for a, b in zip(numbers(one), numbers(other), strict=True):
+        assert_array_equal(a, b)
+
+
+def test_numbers_do_not_depend_on_the_number_of_threads(study_file):
+    study = read_study(study_file)
+    before = nb.get_num_threads()
+    results = []
+    try:
+        for n_thread in (1, min(2, nb.config.NUMBA_NUM_THREADS)):
+            nb.set_num_threads(n_thread)
+            results.append(run_study(study))
+    finally:
+        nb.set_num_threads(before)
+
+    for a, b in zip(*map(numbers, results), strict=True):
+        assert_array_equal(a, b)
+
+
+def test_the_fitted_background_is_the_number_of_unrelated_prompts(study_file):
+    study = read_study(study_file)
+    options = study.settings.select
+    (chunk,) = open_input(study.files[0]).chunks(10_000_000)
+    triplets = find_triplets(chunk.value, options=options).triplets
+    triplets = drop_close_pairs(triplets, min_distance_mm=options.min_pair_distance_mm)
+    events = locate_triplets(triplets)
+    edges = study.settings.spectrum.edges_ns
+    counted = study.object.contains(events.position_mm) & (triplets.window == 0)
+    counted &= (events.dt_ns >= edges[0]) & (events.dt_ns < edges[-1])
+    # Of the randoms these are flat in dt: the prompt shares its decay with neither photon.
+    unrelated = (triplets.decay[:, 2:] != triplets.decay[:, :2]).all(axis=1)
+    n_flat = np.count_nonzero(counted & unrelated)
+
+    phantom = run_study(study).regions[0]
+
+    assert phantom.status == FitStatus.OK
+    assert n_flat > 1000
+    # Both are Poisson: the truth itself, and the estimate from two delayed windows and the fit.
+    spread = np.hypot(np.sqrt(n_flat), phantom.error("background"))
+    assert abs(phantom.value("background") - n_flat) < 3 * spread
+
+
+def test_a_response_from_the_study_is_not_fitted(study_file):
+    study = changed(
+        study_file, ("[output]", "[model.response]\nmu_ns = 0.0\nsigma_ns = 0.09\n[output]")
+    )
+
+    result = run_study(study)
+
+    assert result.model.response.mu_ns == 0.0
+    assert result.model.response.sigma_ns == 0.09
+    assert "sigma_ns" not in result.calibration.parameters
+
+
+def test_a_study_without_regions_fits_all_events_as_one(study_file):
+    text = study_file.read_text().split("[[regions]]")[0]
+    study_file.write_text(text.replace('object = "phantom"\n', ""))
+
+    result = run_study(read_study(study_file))
+
+    assert [fit.name for fit in result.regions] == ["all"]
+    assert result.regions[0].n_events == result.total.counts.sum()
+    assert result.counts["n_outside_regions"] == 0
+
+
+def test_too_few_events_for_the_response_are_said_and_the_scanners_width_is_used(study_file):
+    study = changed(study_file, ("[grid]", "[fit]\nmin_counts = 1000000\n[grid]"))
+
+    result = run_study(study)
+
+    assert result.calibration.status == FitStatus.TOO_FEW_COUNTS
+    assert_allclose(result.model.response.sigma_ns, study.scanner.sigma_dt_ns)
+    assert any("time response could not be fitted" in text for text in result.warnings)
+    assert any("no voxel has a fitted lifetime" in text for text in result.warnings)
+    assert any("no value for phantom, sphere_37mm" in text for text in result.warnings)
+
+
+def test_files_are_acquisitions_of_their_own(study_file, tmp_path):
+    (tmp_path / "again.root").symlink_to(tmp_path / "singles.root")
+    one = run_study(read_study(study_file))
+
+    two = run_study(changed(study_file, ('["singles.root"]', '["singles.root", "again.root"]')))
+
+    for name in ("n_rows", "n_pairs", "n_triplets", "n_events"):
+        assert two.counts[name] == 2 * one.counts[name]
+
+
+def test_files_of_different_content_are_an_error(study_file, tmp_path):
+    (tmp_path / "events.csv").write_text("x,y,z,dt\n0,0,0,1\n")
+    study = changed(study_file, ('["singles.root"]', '["singles.root", "events.csv"]'))
+
+    with pytest.raises(DataError, match="the input files hold different things: events, singles"):
+        run_study(study)
+
+
+def test_a_histogram_larger_than_the_machine_is_an_error_before_anything_is_read(study_file):
+    study = changed(study_file, ("voxel_mm = 20.0", "voxel_mm = 0.05"))
+
+    with pytest.raises(SettingsError, match=r"4000 x 4000 x 3600 voxels with 200 time bins needs"):
+        run_study(study)
+
+
+def test_triplets_from_a_table_give_the_events_that_the_singles_gave(study_file, tmp_path):
+    result = run_study(read_study(study_file))
+    options = read_study(study_file).settings.select
+    (chunk,) = open_input(tmp_path / "singles.root").chunks(10_000_000)
+    triplets = find_triplets(chunk.value, options=options).triplets
+    triplets = triplets.take(triplets.window == 0)
+    columns = {}
+    for i in range(3):
+        columns[f"time_{i + 1}_ns"] = triplets.time_ns[:, i]
+        columns[f"energy_{i + 1}_kev"] = triplets.energy_kev[:, i]
+        for axis, name in enumerate("xyz"):
+            columns[f"{name}_{i + 1}_mm"] = triplets.position_mm[:, i, axis]
+    np.savez(tmp_path / "triplets.npz", **columns)
+
+    again = run_study(
+        changed(
+            study_file,
+            ("singles.root", "triplets.npz"),
+            ("delays_ns = [200.0, 300.0]", ""),
+            ('background = "delayed"', ""),
+        )
+    )
+
+    assert again.counts["n_triplets"] == result.counts["n_triplets"]
+    assert_array_equal(again.total.counts, result.total.counts)
+
+
+def test_the_output_directory_holds_what_the_contract_names(study_file, tmp_path):
+    result = run_and_write(read_study(study_file))
+
+    out = tmp_path / "results"
+    maps = ["tau_ops", "tau_ops_error", "intensity_ops", "intensity_ops_error", "counts",
+            "background", "deviance", "status"]  # fmt: skip
+    expected = {"summary.json", "regions.csv", "maps", "spectra.root", "spectra.npz", "psimg.log"}
+    assert {path.name for path in out.iterdir()} == expected
+    assert {path.name for path in (out / "maps").iterdir()} == {
+        f"{name}.{ending}" for name in maps for ending in ("nii.gz", "json")
+    }
+    summary = json.loads((out / "summary.json").read_text())
+    for name, value in result.counts.items():
+        assert summary[name] == value
+    assert summary["settings"]["select"]["prompt_kev"] == [700.0, 1300.0]
+    assert len(summary["inputs"][0]["sha256"]) == 64
+    assert summary["peak_memory_mb"] > 0
+    assert set(summary["seconds"]) >= {"read", "select", "locate", "histogram", "fit_voxels"}
+    assert summary["versions"]["psimg"]
+    assert "energy windows:" in (out / "psimg.log").read_text()
+
+
+def test_regions_csv_holds_the_fits(study_file, tmp_path):
+    result = run_and_write(read_study(study_file))
+
+    with (tmp_path / "results" / "regions.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert list(rows[0]) == [
+        "region", "n_events", "tau_ops_ns", "tau_ops_error_ns", "intensity_ops",
+        "intensity_ops_error", "background_fraction", "deviance", "ndf", "status",
+    ]  # fmt: skip
+    for row, fit in zip(rows, result.regions, strict=True):
+        assert row["region"] == fit.name
+        assert int(row["n_events"]) == fit.n_events
+        assert_allclose(float(row["tau_ops_ns"]), fit.tau_ops_ns, rtol=1e-6)
+        assert row["status"] == "ok"
+
+
+def test_a_region_without_a_fit_has_empty_cells_and_a_status(study_file, tmp_path):
+    run_and_write(changed(study_file, ("[grid]", "[fit]\nmin_counts = 1000000\n[grid]")))
+
+    with (tmp_path / "results" / "regions.csv").open() as file:
+        row = next(csv.DictReader(file))
+    assert row["tau_ops_ns"] == ""
+    assert row["status"] == "too_few_counts"
+    json.loads((tmp_path / "results" / "summary.json").read_text())
+
+
+def test_spectra_hold_counts_and_fitted_components(study_file, tmp_path):
+    result = run_and_write(read_study(study_file))
+
+    with np.load(tmp_path / "results" / "spectra.npz") as arrays:
+        assert_array_equal(arrays["regions"], ["phantom", "sphere_37mm"])
+        assert_array_equal(arrays["counts"], result.spectra.counts)
+        total = sum(arrays[name] for name in ("pps", "direct", "ops", "background"))
+    assert_allclose(total[0], result.regions[0].expected.sum(axis=0))
+    with uproot.open(tmp_path / "results" / "spectra.root") as file:
+        counts, edges = file["sphere_37mm/counts"].to_numpy()
+    assert_array_equal(counts, result.spectra.counts[1])
+    assert_allclose(edges, result.spectra.edges_ns)
+
+
+def test_a_sphere_at_plus_x_y_z_appears_there_in_world_coordinates(tmp_path):
+    rng = np.random.default_rng(6)
+    centre = np.array([40.0, 60.0, 80.0])
+    point = centre + rng.uniform(-6, 6, (4000, 3))
+    dt = np.where(rng.random(4000) < 0.4, rng.exponential(2.0, 4000), rng.exponential(0.388, 4000))
+    dt = dt + 0.1 * rng.standard_normal(4000)
+    # As the scanner's export has it: world = (-c0, +c2, -c1).
+    records = np.stack([-point[:, 0], -point[:, 2], point[:, 1], dt], axis=1)
+    records.astype("<f8").tofile(tmp_path / "events.l")
+    (tmp_path / "study.toml").write_text(
+        """
+        [input]
+        files = ["events.l"]
+        [grid]
+        voxel_mm = [4.0, 5.0, 10.0]
+        extent_mm = [200.0, 200.0, 200.0]
+        centre_mm = [10.0, 0.0, 0.0]
+        [output]
+        formats = ["nifti"]
+        [[regions]]
+        name = "ball"
+        shape = "sphere"
+        centre_mm = [40.0, 60.0, 80.0]
+        radius_mm = 11.0
+        """
+    )
+
+    result = run_and_write(read_study(tmp_path / "study.toml"))
+
+    image = nib.load(tmp_path / "results" / "maps" / "counts.nii.gz")
+    assert nib.aff2axcodes(image.affine) == ("R", "A", "S")
+    counts = np.asarray(image.dataobj)
+    index = np.argwhere(counts > 0)
+    world = nib.affines.apply_affine(image.affine, index)
+    mean = np.average(world, axis=0, weights=counts[counts > 0])
+    # Voxels are centred on multiples of their size; within one the points are uniform.
+    assert_allclose(mean, point.mean(axis=0), atol=1.5)
+    assert result.regions[0].n_events == result.counts["n_events"] - result.counts["n_outside_dt"]
+    sidecar = json.loads((tmp_path / "results" / "maps" / "tau_ops.json").read_text())
+    assert sidecar["Units"] == "ns"
+
+
+def test_overwriting_replaces_results_and_keeps_what_is_not_psimgs(study_file, tmp_path):
+    study = read_study(study_file)
+    run_and_write(study)
+    mine = tmp_path / "results" / "notes.txt"
+    mine.write_text("mine")
+    (tmp_path / "results" / "regions.csv").write_text("old")
+
+    run_and_write(study, overwrite=True)
+
+    assert mine.read_text() == "mine"
+    assert (tmp_path / "results" / "regions.csv").read_text() != "old"
+    assert not [path for path in tmp_path.iterdir() if path.name.startswith(".")]
