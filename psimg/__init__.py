@@ -33,6 +33,7 @@ if TYPE_CHECKING:
         find_triplets,
         locate_triplets,
         sort_chunks,
+        with_last,
     )
     from psimg.io import InputOptions, open_input
     from psimg.lifetime import (
@@ -56,7 +57,7 @@ _HOMES = {
     ),
     "psimg.events": (
         "LifetimeEvents", "SelectOptions", "Singles", "Triplets", "drop_close_pairs",
-        "find_triplets", "locate_triplets", "sort_chunks",
+        "find_triplets", "locate_triplets", "sort_chunks", "with_last",
     ),
     "psimg.io": ("InputOptions", "open_input"),
     "psimg.lifetime": (
@@ -108,6 +109,7 @@ __all__ = [
     "run_and_write",
     "run_study",
     "sort_chunks",
+    "with_last",
 ]
 
 

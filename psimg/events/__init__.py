@@ -1,7 +1,7 @@
 """From singles to annihilation points with a time difference."""
 
 from psimg.events.locate import locate_triplets
-from psimg.events.order import sort_chunks
+from psimg.events.order import sort_chunks, with_last
 from psimg.events.select import (
     Carry,
     FoundTriplets,
@@ -23,5 +23,6 @@ __all__ = [
     "find_triplets",
     "locate_triplets",
     "sort_chunks",
+    "with_last",
     "within_windows",
 ]

@@ -1,11 +1,14 @@
-"""Time order: a bounded sort over a stream of chunks."""
+"""The order of a stream of chunks: a bounded sort in time, and which chunk is the last."""
 
 from collections.abc import Iterable, Iterator
+from typing import TypeVar
 
 import numpy as np
 
 from psimg.core.errors import DataError
 from psimg.events.values import Singles
+
+_T = TypeVar("_T")
 
 
 def sort_chunks(chunks: Iterable[Singles], *, max_disorder_ns: float) -> Iterator[Singles]:
@@ -52,3 +55,16 @@ def sort_chunks(chunks: Iterable[Singles], *, max_disorder_ns: float) -> Iterato
             yield both.take(slice(None, n_ready))
     if held is not None and len(held):
         yield held
+
+
+def with_last(chunks: Iterable[_T]) -> Iterator[tuple[_T, bool]]:
+    """Yield each chunk with whether it is the last, for `find_triplets`."""
+    iterator = iter(chunks)
+    try:
+        held = next(iterator)
+    except StopIteration:
+        return
+    for chunk in iterator:
+        yield held, False
+        held = chunk
+    yield held, True

@@ -1,5 +1,6 @@
 """Singles of GATE 9: a ROOT tree ``Singles`` with fixed names and units, read and written."""
 
+import itertools
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -54,7 +55,7 @@ def write_gate9(path: Path, chunks: Iterable[Singles]) -> int:
     path : Path
         The file to make; it must not exist.
     chunks : iterable of Singles
-        Singles in time order.
+        Singles in time order; a label that the first chunk lacks gets no branch.
 
     Returns
     -------
@@ -71,13 +72,16 @@ def write_gate9(path: Path, chunks: Iterable[Singles]) -> int:
     if path.exists():
         raise FileError(f"{path}: exists already; remove it or choose another name")
     branches: dict[str, type[np.generic]] = {source: np.float32 for _, source, _ in _COLUMNS}
-    branches |= {"time": np.float64, "crystalID": np.int32, "eventID": np.int32}
+    chunks = iter(chunks)
+    first = next(chunks, None)
+    labels = [(role, source) for role, source in _LABELS if getattr(first, role, None) is not None]
+    branches |= {"time": np.float64} | {source: np.int32 for _, source in labels}
     n_written = 0
     try:
         with uproot.recreate(path, compression=uproot.ZLIB(1)) as file:
             tree = file.mktree(TREE, branches)
-            for singles in chunks:
-                unknown = np.full(len(singles), -1)
+            for singles in itertools.chain([] if first is None else [first], chunks):
+                n = len(singles)
                 tree.extend(
                     {
                         "time": singles.time_ns * 1e-9,
@@ -85,11 +89,10 @@ def write_gate9(path: Path, chunks: Iterable[Singles]) -> int:
                         "globalPosX": singles.position_mm[:, 0].astype(np.float32),
                         "globalPosY": singles.position_mm[:, 1].astype(np.float32),
                         "globalPosZ": singles.position_mm[:, 2].astype(np.float32),
-                        "crystalID": _label(singles.detector, unknown),
-                        "eventID": _label(singles.decay, unknown),
                     }
+                    | {source: _label(getattr(singles, role), n) for role, source in labels}
                 )
-                n_written += len(singles)
+                n_written += n
     except OSError as error:
         path.unlink(missing_ok=True)
         raise FileError(
@@ -102,5 +105,5 @@ def write_gate9(path: Path, chunks: Iterable[Singles]) -> int:
     return n_written
 
 
-def _label(given: NDArray[np.int64] | None, unknown: NDArray[np.int64]) -> NDArray[np.int32]:
-    return (unknown if given is None else given).astype(np.int32)
+def _label(given: NDArray[np.int64] | None, n: int) -> NDArray[np.int32]:
+    return np.full(n, -1, np.int32) if given is None else given.astype(np.int32)

@@ -190,6 +190,11 @@ def open_input(path: Path | str, *, options: InputOptions | None = None) -> Inpu
     table = _open_table(path, kind, options)
     refuse_coincidences(table)
     content: str | None = options.content
+    if options.columns and kind in ("quadra-xyzt", "gate9"):
+        raise SettingsError(
+            f"{path}: input.columns is set, but {kind} files have fixed columns; leave it out, or "
+            "choose another input.format"
+        )
     if kind == "quadra-xyzt":
         content, columns = "events", quadra_columns(options.axes)
     elif kind == "gate9" or (kind == "root" and is_gate9(table) and not options.columns):

@@ -144,6 +144,18 @@ def require_columns(table: Table, columns: tuple[Column, ...], content: str) -> 
                 f"{table.path}: {column.source!r} holds times as {dtype}, which cannot tell "
                 "picoseconds after a millisecond; export times as float64"
             )
+    clocks = {
+        (column.unit, table.columns[column.source].kind == "f")
+        for column in columns
+        if quantity_of(column.role) == "time"
+    }
+    # The first time of the file is taken off all of them, in their own unit.
+    if len(clocks) > 1:
+        listed = ", ".join(sorted({f"{c.role} {c.unit}" for c in columns if c.role[:4] == "time"}))
+        raise FileError(
+            f"{table.path}: the times of a triplet are of different units or types ({listed}); "
+            "export them alike"
+        )
 
 
 def _find(table: Table, role: str, spec: ColumnSpec | None) -> Column | None:

@@ -1,6 +1,7 @@
 """Maps as NIfTI with a JSON sidecar, and masks from NIfTI."""
 
 import json
+import zlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -78,8 +79,16 @@ def read_mask(path: Path, *, label: int | None = None) -> tuple[VoxelGrid, NDArr
         data = np.asarray(image.dataobj)
     except FileNotFoundError:
         raise FileError(f"{path}: no such file; check the region's file") from None
-    except (nib.filebasedimages.ImageFileError, OSError, ValueError, EOFError) as error:
-        raise FileError(f"{path}: not a readable NIfTI image ({error})") from error
+    except (
+        nib.filebasedimages.ImageFileError,
+        nib.spatialimages.HeaderDataError,
+        zlib.error,
+        OSError,
+        ValueError,
+        EOFError,
+    ) as error:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise FileError(f"{path}: not a readable NIfTI image ({reason})") from error
     if data.ndim != 3:
         raise FileError(f"{path}: has {data.ndim} axes, expected a mask of three")
     size = np.diag(image.affine)[:3]

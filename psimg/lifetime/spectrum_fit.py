@@ -329,7 +329,7 @@ def _minimise(problem: _Problem) -> "Minuit":
             minuit.values[parameter] = 0.0
             minuit.fixed[parameter] = True
     minuit.migrad(ncall=5000)
-    # Limits bend the parameters that Hesse differentiates in; inside them they have done their work.
+    # Limits bend the parameters that Hesse differentiates in, and have done their work by now.
     if minuit.valid:
         minuit.limits = [(-np.inf, np.inf)] * len(problem.names)
     minuit.strategy = 2  # the default leaves errors good to some percent only

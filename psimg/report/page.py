@@ -3,9 +3,8 @@
 import base64
 import json
 import logging
-import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,8 +13,6 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from psimg.core.maps import FitStatus
 from psimg.core.scanner import FWHM_PER_SIGMA
-from psimg.core.stage import Stage
-from psimg.lifetime.spectrum_fit import SpectrumFit
 from psimg.report.content import ReportContent
 from psimg.report.words import (
     NO_VALUE,
@@ -23,30 +20,14 @@ from psimg.report.words import (
     STATUS_WORDS,
     number,
     percent,
+    share_of,
     with_error,
 )
 
 if TYPE_CHECKING:
-    from matplotlib.figure import Figure
-
-    from psimg.report.slices import MapImage
+    from psimg.report.pictures import Picture
 
 log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class _Picture:
-    """One figure on the page."""
-
-    name: str
-    alternative: str
-    """Said where the picture cannot be shown."""
-    data: bytes
-
-    @property
-    def base64(self) -> str:
-        """The PNG as text."""
-        return base64.b64encode(self.data).decode("ascii")
 
 
 def write_report(
@@ -55,7 +36,7 @@ def write_report(
     *,
     progress: Callable[[int, int], None] | None = None,
 ) -> None:
-    """Write ``report.html`` and its figures as ``figures/*.png``.
+    """Write ``report.html``, and its figures as ``figures/*.png`` for use elsewhere.
 
     Parameters
     ----------
@@ -66,65 +47,126 @@ def write_report(
     progress : callable, optional
         Called as ``progress(figures_done, figures_total)``.
     """
-    maps = _maps(content)
-    plan = list(_plan(content, maps))
+    # matplotlib is heavy, and this package is imported to learn what it needs.
+    from psimg.report.pictures import draw_all
+
+    pictures = draw_all(content, progress=progress)
     folder = directory / "figures"
     folder.mkdir(exist_ok=True)
-    pictures: dict[str, _Picture] = {}
-    from psimg.report.drawing import png
-
-    for done, (name, alternative, draw) in enumerate(plan, start=1):
-        picture = _Picture(name=name, alternative=alternative, data=png(draw()))
-        (folder / f"{name}.png").write_bytes(picture.data)
-        pictures[name] = picture
-        if progress is not None:
-            progress(done, len(plan))
-    page = _environment().get_template("page.html.jinja").render(_words(content, pictures))
-    (directory / "report.html").write_text(page, encoding="utf-8")
-    log.info("report: %d figures on one page", len(plan))
+    for picture in pictures:
+        (folder / f"{picture.name}.png").write_bytes(picture.png)
+    page = render_page(content, pictures)
+    # What no encoding can hold, such as half of a surrogate pair from a file's name, is replaced.
+    (directory / "report.html").write_bytes(page.encode("utf-8", errors="replace"))
+    log.info("report: %d figures on one page", len(pictures))
 
 
-def file_name(kind: str, position: int, name: str) -> str:
-    """Return a safe, unique name for a figure's file from a name that may hold anything."""
-    slug = re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")[:40].strip("-")
-    return "-".join(part for part in (kind, f"{position:02d}", slug) if part)
+def render_page(content: ReportContent, pictures: "tuple[Picture, ...]") -> str:
+    """Return the page as text.
+
+    Parameters
+    ----------
+    content : ReportContent
+        What to show.
+    pictures : tuple of Picture
+        Its figures, embedded where they belong.
+
+    Returns
+    -------
+    str
+        A whole HTML document; every name of a user or a file is escaped.
+    """
+    environment = Environment(
+        loader=PackageLoader("psimg.report", package_path=""),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters |= {
+        "base64": lambda data: base64.b64encode(data).decode("ascii"),
+        "json": _as_json,
+        "number": number,
+        "percent": percent,
+        "thousands": lambda n: f"{n:,}",
+    }
+    return environment.get_template("page.html.jinja").render(
+        content=content,
+        pictures=pictures,
+        fitted_voxels=_fitted_voxels(content),
+        response=_response(content),
+        share_of=share_of,
+        with_error=with_error,
+        words=STATUS_WORDS,
+        meaning=STATUS_MEANING,
+        no_value=NO_VALUE,
+        ok=FitStatus.OK,
+        status_of=FitStatus,
+        voxels_by_status=_voxels_by_status(content),
+        settings=_sections(content.settings),
+    )
 
 
-def _plan(
-    content: ReportContent, maps: Sequence["MapImage"]
-) -> Iterator[tuple[str, str, Callable[[], "Figure"]]]:
-    """Yield name, description and drawer of each figure."""
-    # matplotlib is heavy, and reading about reports does not need it.
-    from psimg.report.figures import draw_energy, draw_slices, draw_spectrum, find_slices
+def _fitted_voxels(content: ReportContent) -> dict[str, Any]:
+    """Return how many voxels have a value, and the middle of the values and of their errors."""
+    maps = content.maps
+    fitted = maps.status == FitStatus.OK
+    found: dict[str, Any] = {
+        "n_fitted": int(np.count_nonzero(fitted)),
+        "n_with_events": len(maps),
+        "n_voxel": maps.grid.n_voxel,
+    }
+    if fitted.any() and "tau_ops" in maps.names:
+        tau = maps.column("tau_ops")
+        found["tau_ops_ns"] = float(np.median(maps.values[fitted, tau]))
+        found["tau_ops_error_ns"] = float(np.median(maps.errors[fitted, tau]))
+    return found
 
-    energy = content.energy
-    if energy is not None:
 
-        def of_energy() -> "Figure":
-            return draw_energy(
-                energy,
-                annihilation_kev=content.annihilation_kev,
-                prompt_kev=content.prompt_kev,
-            )
+def _response(content: ReportContent) -> dict[str, Any]:
+    """Return the response that regions and voxels were fitted with, and where it is from."""
+    fit = content.calibration
+    given = fit.model.response
+    # Regions hold what was used, also where the calibration gave nothing.
+    used = content.fits[0].model.response if content.fits else given
+    ends: dict[str, Any] = {"n_events": fit.n_events, "status": STATUS_WORDS[fit.status]}
+    for name in ("mu_ns", "sigma_ns"):
+        if getattr(given, name) is not None:
+            source, value, error = "given", getattr(given, name), 0.0
+        elif fit.status == FitStatus.OK:
+            source, value, error = "fitted", fit.value(name), fit.error(name)
+        else:
+            value = getattr(used, name)
+            source, error = ("assumed", 0.0) if value is not None else ("unknown", 0.0)
+        ends[name] = {
+            "source": source,
+            # A calibrated mu is some picoseconds, and so is the error of both.
+            "words": NO_VALUE if value is None else with_error(1e3 * value, 1e3 * error),
+        }
+        if name == "sigma_ns":
+            ends["fwhm"] = NO_VALUE if value is None else number(1e3 * FWHM_PER_SIGMA * value)
+    return ends
 
-        yield "energy", "Energies of the singles with the two windows", of_energy
-    named = [("calibration", content.calibration)]
-    named += [
-        (file_name("region", n, fit.name), fit) for n, fit in enumerate(content.fits, start=1)
+
+def _voxels_by_status(content: ReportContent) -> list[tuple[FitStatus, int]]:
+    found = Counter(content.maps.status.tolist())
+    return [(status, found[status]) for status in FitStatus]
+
+
+def _sections(settings: Mapping[str, Any]) -> list[tuple[str, dict[str, Any]]]:
+    """Return the sections of a study; what is no table stands under its own name."""
+    return [
+        (name, dict(value) if isinstance(value, Mapping) else {"": value})
+        for name, value in settings.items()
     ]
-    for name, fit in named:
-        description = f"Spectrum of dt of {fit.name}: {STATUS_WORDS[fit.status]}"
-        yield name, description, lambda fit=fit: draw_spectrum(fit)
-    voxel = find_slices(_weights(content))
-    for drawn in maps:
 
-        def of_map(drawn: "MapImage" = drawn) -> "Figure":
-            return draw_slices(
-                drawn,
-                grid=content.maps.grid,
-                regions=content.regions,
-                voxel=voxel,
-                number_regions=drawn.name == "counts",
-            )
 
-        yield f"map-{drawn.name}", f"Three slices: {drawn.title}", of_map
+def _as_json(value: Any) -> str:
+    """Return a setting as JSON: on one line where it is short, a list of tables by line."""
+    short = json.dumps(value, ensure_ascii=False, default=str)
+    if len(short) <= 90:
+        return short
+    if isinstance(value, (list, tuple)):
+        rows = ",\n  ".join(json.dumps(v, ensure_ascii=False, default=str) for v in value)
+        return f"[\n  {rows}\n]"
+    return json.dumps(value, ensure_ascii=False, default=str, indent=2)

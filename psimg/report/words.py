@@ -55,3 +55,8 @@ def percent(share: float, error: float = math.nan) -> str:
     if math.isfinite(error) and error > 0:
         return with_error(100 * share, 100 * error)
     return number(100 * share)
+
+
+def share_of(part: int, whole: int) -> str:
+    """Return a part of a whole as per cent, without the sign."""
+    return percent(part / whole) if whole else NO_VALUE

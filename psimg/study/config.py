@@ -264,7 +264,7 @@ def read_study(path: Path | str) -> Study:
     """
     path = Path(path)
     try:
-        raw = tomllib.loads(path.read_text(encoding="utf-8"))
+        raw = tomllib.loads(path.read_text(encoding="utf-8-sig"))
     except FileNotFoundError:
         raise FileError(
             f"{path}: no such study file; 'psimg inspect FILE --study' writes one"
@@ -368,7 +368,7 @@ def _explain(error: ValidationError) -> str:
     """Say what is wrong with a study, by key, in one line: a misspelt key before all else."""
     errors = error.errors()
     first = next((e for e in errors if e["type"] in _UNKNOWN_KEY), errors[0])
-    place = [str(part) for part in first["loc"] if part not in (*_SHAPES, "ColumnSpec")]
+    place = [str(part) for part in first["loc"] if part not in (*_SHAPES, "ColumnSpec", "float")]
     key = ".".join(place)
     if first["type"] in _UNKNOWN_KEY:
         known = _known_keys(place[:-1], first["loc"])
@@ -386,7 +386,8 @@ def _explain(error: ValidationError) -> str:
     context = first.get("ctx", {})
     if isinstance(context.get("error"), PsimgError):
         return f"{key}: {context['error']}" if key else str(context["error"])
-    return f"{key} = {first['input']!r}: {first['msg'].lower()}"
+    reason = first["msg"].lower().replace("a valid tuple", "a list of values")
+    return f"{key} = {first['input']!r}: {reason}"
 
 
 def _known_keys(place: list[str], location: tuple[int | str, ...]) -> list[str]:

@@ -141,7 +141,7 @@ def run_demo(
     try:
         directory.mkdir(parents=True, exist_ok=True)
         singles.unlink(missing_ok=True)
-        study_file.write_text(_study_text(phantom))
+        study_file.write_text(study_text(phantom))
     except OSError as error:
         raise FileError(f"{directory}: cannot be written ({error.strerror})") from error
     _simulate(phantom, singles, n_decays, seed, progress)
@@ -178,7 +178,8 @@ def _simulate(
         progress("simulate", n_decays, n_decays)
 
 
-def _study_text(phantom: Phantom) -> str:
+def study_text(phantom: Phantom) -> str:
+    """Return the study file of the demonstration, with a region per source of the phantom."""
     text = _STUDY.format(study=STUDY, singles=SINGLES, scanner=SCANNER.name, results=RESULTS)
     for source in phantom.sources:
         region = source.region

@@ -10,7 +10,6 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,7 +20,7 @@ from psimg.core.regions import Everywhere, Region
 from psimg.core.scanner import Scanner
 from psimg.core.stage import Stage
 from psimg.events.locate import locate_triplets
-from psimg.events.order import sort_chunks
+from psimg.events.order import sort_chunks, with_last
 from psimg.events.select import Carry, drop_close_pairs, find_triplets, within_windows
 from psimg.events.values import LifetimeEvents, Singles, Triplets
 from psimg.io.input import InputFile, open_input
@@ -34,8 +33,6 @@ from psimg.study.config import Study
 from psimg.study.ledger import complete_counts, path_of_events
 
 log = logging.getLogger(__name__)
-
-_T = TypeVar("_T")
 
 Progress = Callable[[str, int, int | None], None]
 """Called as ``progress(stage, done, total)``; the total is None where nobody knows it."""
@@ -230,7 +227,7 @@ def _from_singles(run: _Run, file: InputFile, chunks: Iterable[Singles]) -> None
     carry: Carry | None = None
     try:
         disorder = run.study.settings.input.max_disorder_ns
-        for singles, last in _with_last(sort_chunks(chunks, max_disorder_ns=disorder)):
+        for singles, last in with_last(sort_chunks(chunks, max_disorder_ns=disorder)):
             with run.timed("select"):
                 energy = EnergySpectrum.of(singles.energy_kev)
                 run.energy = energy if run.energy is None else run.energy + energy
@@ -382,19 +379,6 @@ def _with_known_response(
         "used; set model.response to change that"
     )
     return model.with_response(mu, sigma)
-
-
-def _with_last(chunks: Iterable[_T]) -> Iterator[tuple[_T, bool]]:
-    """Yield each chunk with whether it is the last."""
-    iterator = iter(chunks)
-    try:
-        held = next(iterator)
-    except StopIteration:
-        return
-    for chunk in iterator:
-        yield held, False
-        held = chunk
-    yield held, True
 
 
 def _sha256(path: Path) -> str:

@@ -1,0 +1,208 @@
+"""All figures of a report, drawn one after the other as PNG."""
+
+import re
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import partial
+
+import numpy as np
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+
+from psimg.core.maps import FitStatus
+from psimg.report.content import ReportContent
+from psimg.report.drawing import png
+from psimg.report.figures import draw_energy, draw_spectrum
+from psimg.report.slices import MapImage, draw_slices, find_slices
+from psimg.report.words import STATUS_WORDS
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Picture:
+    """One figure as a file."""
+
+    kind: str
+    """``energy``, ``calibration``, ``region`` or ``map``."""
+    name: str
+    """Of its file, without the suffix; safe whatever the names of the user."""
+    description: str
+    """Read out where the picture cannot be seen."""
+    png: bytes
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Plan:
+    kind: str
+    name: str
+    description: str
+    draw: Callable[[], Figure]
+
+
+def draw_all(
+    content: ReportContent, *, progress: Callable[[int, int], None] | None = None
+) -> tuple[Picture, ...]:
+    """Draw every figure of a report.
+
+    Parameters
+    ----------
+    content : ReportContent
+        What to show.
+    progress : callable, optional
+        Called as ``progress(figures_done, figures_total)``.
+
+    Returns
+    -------
+    tuple of Picture
+        In the order of the page. A map without any value has none.
+    """
+    plans = [*_energy(content), *_spectra(content), *_maps(content)]
+    pictures = []
+    for done, plan in enumerate(plans, start=1):
+        pictures.append(
+            Picture(
+                kind=plan.kind,
+                name=plan.name,
+                description=plan.description,
+                png=png(plan.draw()),
+            )
+        )
+        if progress is not None:
+            progress(done, len(plans))
+    return tuple(pictures)
+
+
+def file_name(position: int, name: str) -> str:
+    """Return a file's name that is safe and unique, from a name that may hold anything."""
+    letters = re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")[:40].strip("-")
+    return f"region-{position:02d}-{letters}".strip("-")
+
+
+def map_images(content: ReportContent) -> tuple[MapImage, ...]:
+    """Return the maps that hold a value somewhere, the counts first."""
+    maps = content.maps
+    counts = content.counts_image.astype(np.float64)
+    counts[counts == 0] = np.nan  # no event, no colour
+    images = [
+        MapImage(
+            name="counts",
+            title="Events in the spectrum of each voxel",
+            label="events per voxel [counts]",
+            image=counts,
+        )
+    ]
+    if "tau_ops" in maps.names:
+        images += _value_and_error(
+            content, "tau_ops", "Mean life of o-Ps", "$\\tau$(o-Ps) [ns]", least_span=1.0
+        )
+    if "intensity_ops" in maps.names:
+        images += _value_and_error(
+            content,
+            "intensity_ops",
+            "Intensity of o-Ps: share of the positrons",
+            "$I$(o-Ps) [%]",
+            factor=100.0,
+            least_span=20.0,
+        )
+    if "background" in maps.names:
+        images.append(
+            MapImage(
+                name="background",
+                title="Background: random triplets in the spectrum of each voxel",
+                label="background per voxel [counts]",
+                image=maps.image("background"),
+            )
+        )
+    images.append(
+        MapImage(
+            name="deviance",
+            title="Deviance of the fit per degree of freedom",
+            label="deviance/ndf [1]",
+            image=maps.deviance_image() / max(maps.ndf, 1),
+            scale="ratio",
+        )
+    )
+    return tuple(image for image in images if np.isfinite(image.image).any())
+
+
+def _value_and_error(
+    content: ReportContent,
+    name: str,
+    title: str,
+    label: str,
+    *,
+    factor: float = 1.0,
+    least_span: float,
+) -> list[MapImage]:
+    values, errors = content.maps.image(name), content.maps.error_image(name)
+    return [
+        MapImage(
+            name=name,
+            title=title,
+            label=label,
+            image=factor * values,
+            errors=factor * errors,
+            scale="value",
+            least_span=least_span,
+        ),
+        MapImage(
+            name=f"{name}_error",
+            title=f"Standard error of the {title[0].lower()}{title[1:].partition(':')[0]}",
+            label=f"error of {label}",
+            image=factor * errors,
+        ),
+    ]
+
+
+def _energy(content: ReportContent) -> Iterator[_Plan]:
+    if content.energy is not None:
+        yield _Plan(
+            kind="energy",
+            name="energy",
+            description="Energies of the singles, with the annihilation and the prompt window",
+            draw=partial(
+                draw_energy,
+                content.energy,
+                annihilation_kev=content.annihilation_kev,
+                prompt_kev=content.prompt_kev,
+            ),
+        )
+
+
+def _spectra(content: ReportContent) -> Iterator[_Plan]:
+    yield _Plan(
+        kind="calibration",
+        name="calibration",
+        description=f"Spectrum of all events: {STATUS_WORDS[content.calibration.status]}",
+        draw=partial(draw_spectrum, content.calibration),
+    )
+    for position, fit in enumerate(content.fits, start=1):
+        yield _Plan(
+            kind="region",
+            name=file_name(position, fit.name),
+            description=f"Spectrum of region {fit.name}: {STATUS_WORDS[fit.status]}",
+            draw=partial(draw_spectrum, fit),
+        )
+
+
+def _maps(content: ReportContent) -> Iterator[_Plan]:
+    voxel = find_slices(_where_to_cut(content))
+    for image in map_images(content):
+        yield _Plan(
+            kind="map",
+            name=f"map-{image.name}",
+            description=f"{image.title}, in three slices",
+            draw=partial(
+                draw_slices,
+                image,
+                grid=content.maps.grid,
+                regions=content.regions,
+                voxel=voxel,
+                number_regions=image.name == "counts",
+            ),
+        )
+
+
+def _where_to_cut(content: ReportContent) -> NDArray[np.uint32]:
+    """Return the events of the voxels that have a value; of all where none has."""
+    fitted = content.maps.status_image() == FitStatus.OK
+    return np.where(fitted, content.counts_image, 0) if fitted.any() else content.counts_image
