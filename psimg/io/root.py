@@ -35,6 +35,10 @@ def open_root(path: Path, *, tree: str | None = None) -> Table:
                 for name, kind in file.classnames().items()
                 if kind in ("TTree", "TNtuple", "TNtupleD")
             }
+            if not trees:
+                raise FileError(
+                    f"{path}: holds no tree ({_contents(file)}); export the events as a TTree"
+                )
             tree = _choose(path, trees, tree)
             branches = {
                 name: _dtype(branch) for name, branch in file[tree].iteritems(recursive=True)
@@ -68,9 +72,12 @@ def _choose(path: Path, trees: dict[str, str], tree: str | None) -> str:
         return "Singles"
     if len(trees) == 1:
         return next(iter(trees))
-    if not trees:
-        raise FileError(f"{path}: holds no tree; export the events as a TTree")
     raise FileError(f"{path}: expected one tree and found {listed}; name it in input.tree")
+
+
+def _contents(file: Any) -> str:
+    listed = [f"{name.split(';')[0]}: {kind}" for name, kind in file.classnames().items()]
+    return ", ".join(listed[:10]) or "it is empty"
 
 
 def _dtype(branch: Any) -> np.dtype[Any]:

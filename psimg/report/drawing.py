@@ -7,7 +7,7 @@ from matplotlib import font_manager
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-INK, GREY, PALE = "#1a1a1a", "#6b6b6b", "#ececec"
+INK, PALE = "#1a1a1a", "#ececec"
 TITLE_SIZE, TEXT_SIZE, TICK_SIZE = 12.0, 10.5, 9.5
 _DOTS_PER_INCH = 160
 
@@ -16,17 +16,8 @@ def finish_axes(axes: Axes) -> None:
     """Set the look of axes that hold curves."""
     axes.spines[["top", "right"]].set_visible(False)
     axes.tick_params(labelsize=TICK_SIZE)
-    axes.xaxis.label.set_size(TEXT_SIZE)
-    axes.yaxis.label.set_size(TEXT_SIZE)
-
-
-def put_legend(axes: Axes, *, columns: int) -> None:
-    """Put a legend of what has a label into the upper right corner."""
-    legend = axes.legend(
-        loc="upper right", ncols=columns, frameon=False, fontsize=TICK_SIZE, labelspacing=0.35
-    )
-    for text in legend.get_texts():
-        text.set_parse_math(False)
+    axes.xaxis.label.set_fontsize(TEXT_SIZE)
+    axes.yaxis.label.set_fontsize(TEXT_SIZE)
 
 
 def drawable(text: str, longest: int) -> str:

@@ -9,7 +9,6 @@ from scipy.special import gammaincinv
 from psimg.lifetime.model import DIRECT, OPS, PPS
 from psimg.lifetime.spectrum_fit import SpectrumFit
 from psimg.report.drawing import (
-    GREY,
     INK,
     PALE,
     TEXT_SIZE,
@@ -17,7 +16,6 @@ from psimg.report.drawing import (
     TITLE_SIZE,
     drawable,
     finish_axes,
-    put_legend,
 )
 from psimg.report.slices import MapImage, draw_slices, find_slices
 from psimg.report.words import COMPONENT_WORDS, STATUS_WORDS, number, percent, with_error
@@ -29,7 +27,9 @@ FloatArray = NDArray[np.float64]
 
 # M. Okabe and K. Ito, Color Universal Design (2008): told apart with any colour vision.
 _BLUE, _GREEN, _VERMILLION, _ORANGE = "#0072B2", "#009E73", "#D55E00", "#E69F00"
-_OTHERS = ("#CC79A7", _ORANGE, "#56B4E9")
+_BACKGROUND = "#CC79A7"
+_OTHERS = (_ORANGE, "#56B4E9", "#F0E442")
+_POINTS = "#8c8c8c"
 _LINES = {PPS: (_BLUE, "-."), DIRECT: (_GREEN, "--"), OPS: (_VERMILLION, "-")}
 
 _ONE_SIGMA = (0.15865525393145707, 0.8413447460685429)
@@ -58,7 +58,7 @@ def draw_energy(
     """
     figure = Figure(figsize=(8.4, 3.9), layout="constrained")
     axes = figure.subplots()
-    axes.stairs(energy.counts, energy.edges_kev, color=INK, linewidth=1.1)
+    axes.stairs(energy.counts, energy.edges_kev, color=INK, linewidth=1.1, zorder=3)
     windows = (("annihilation", annihilation_kev, _BLUE), ("prompt", prompt_kev, _ORANGE))
     for name, (low, high), colour in windows:
         label = f"{name} window, {low:g} to {high:g} keV"
@@ -74,8 +74,15 @@ def draw_energy(
     title = f"{int(energy.counts.sum()) + energy.n_above:,} singles"
     if energy.n_above:
         title += f", {energy.n_above:,} of them above {energy.edges_kev[-1]:g} keV"
-    axes.set_title(title, loc="left", fontsize=TEXT_SIZE)
-    put_legend(axes, columns=2)
+    figure.suptitle(title, x=0.01, ha="left", fontsize=TITLE_SIZE, fontweight="bold")
+    axes.legend(
+        loc="lower left",
+        bbox_to_anchor=(0.0, 1.0),
+        ncols=2,
+        frameon=False,
+        fontsize=TICK_SIZE,
+        borderaxespad=0.2,
+    )
     finish_axes(axes)
     return figure
 
@@ -107,7 +114,7 @@ def draw_spectrum(fit: SpectrumFit) -> Figure:
     _set_range(top, fit, fitted)
     top.set_ylabel(f"events per {_width_label(fit.edges_ns, 'ns')}")
     lowest.set_xlabel("annihilation time − prompt time, $\\Delta t$ [ns]")
-    put_legend(top, columns=1)
+    _put_legend(top)
     for axes in figure.axes:
         finish_axes(axes)
     figure.align_ylabels()
@@ -147,8 +154,7 @@ def _draw_counts(axes: Axes, counts: FloatArray, edges_ns: FloatArray) -> None:
         fmt="o",
         markersize=2.4,
         linewidth=0.7,
-        color=INK,
-        alpha=0.75,
+        color=_POINTS,
         label="events",
         zorder=2,
     )
@@ -156,7 +162,7 @@ def _draw_counts(axes: Axes, counts: FloatArray, edges_ns: FloatArray) -> None:
 
 def _draw_components(axes: Axes, fit: SpectrumFit) -> None:
     centres = _centres(fit.edges_ns)
-    axes.plot(centres, fit.expected.sum(axis=0), color=INK, linewidth=1.5, label="fit", zorder=5)
+    axes.plot(centres, fit.expected.sum(axis=0), color=INK, linewidth=1.3, label="fit", zorder=5)
     others = iter(_OTHERS * len(fit.model.components))
     for component, events in zip(fit.model.components, fit.expected[:-1], strict=True):
         colour, style = _LINES.get(component.name) or (next(others), "-")
@@ -166,27 +172,31 @@ def _draw_components(axes: Axes, fit: SpectrumFit) -> None:
         if not np.isfinite(fit.value(tau)):
             label = f"{name}, no value"
         axes.plot(centres, events, color=colour, linestyle=style, label=label, zorder=4)
-    axes.plot(centres, fit.expected[-1], color=GREY, linestyle=":", label="background", zorder=3)
+    axes.plot(
+        centres, fit.expected[-1], color=_BACKGROUND, linestyle=":", label="background", zorder=3
+    )
 
 
 def _draw_residuals(axes: Axes, fit: SpectrumFit) -> None:
     residuals = deviance_residuals(fit.counts, fit.expected.sum(axis=0))
     axes.axhspan(-1.0, 1.0, color=PALE, linewidth=0)
     axes.axhline(0.0, color=INK, linewidth=0.9)
-    axes.plot(_centres(fit.edges_ns), residuals, "o", markersize=2.4, color=INK, alpha=0.75)
+    axes.plot(_centres(fit.edges_ns), residuals, "o", markersize=2.4, color=_POINTS)
     reach = max(3.6, 1.1 * float(np.abs(residuals).max(initial=0.0)))
     axes.set_ylim(-reach, reach)
+    axes.locator_params(axis="y", nbins=5, integer=True)
     axes.set_ylabel("residual [$\\sigma$]")
 
 
 def _set_range(axes: Axes, fit: SpectrumFit, fitted: bool) -> None:
     seen = fit.counts[fit.counts > 0]
-    low = 0.5 * float(seen.min(initial=1.0))
+    # A decade below the data, for the components; never below what a single event needs.
+    low = max(0.5, 0.1 * float(seen.min())) if len(seen) else 0.5
     high = float(fit.counts.max(initial=1.0))
     if fitted:
-        # The background stays in sight, but not at the price of a decade without data.
+        # A background of less than an event per bin stays in sight, within reason.
         level = float(fit.expected[-1].mean())
-        low = max(min(low, 0.5 * level), 0.1 * low) if level > 0 else low
+        low = max(min(low, 0.5 * level), 0.05) if level > 0 else low
         high = max(high, float(fit.expected.sum(axis=0).max()))
     axes.set_yscale("log")
     axes.set_ylim(low, 3.0 * max(high, 2 * low))
@@ -195,24 +205,35 @@ def _set_range(axes: Axes, fit: SpectrumFit, fitted: bool) -> None:
 
 def _put_title(axes: Axes, fit: SpectrumFit) -> None:
     # The name comes from a user: '$' in it is a letter, not mathematics.
+    name = f"{drawable(fit.name, 36)}: {fit.n_events:,} events"
     axes.figure.suptitle(
-        drawable(fit.name, 44),
-        x=0.02,
-        ha="left",
-        fontsize=TITLE_SIZE,
-        fontweight="bold",
-        parse_math=False,
+        name, x=0.02, ha="left", fontsize=TITLE_SIZE, fontweight="bold", parse_math=False
     )
-    line = f"{fit.n_events:,} events"
     if np.isfinite(fit.tau_ops_ns):
         tau = with_error(fit.tau_ops_ns, fit.tau_ops_error_ns)
         share = percent(fit.intensity_ops, fit.intensity_ops_error)
-        line += f"    $\\tau$(o-Ps) = {tau} ns    $I$(o-Ps) = {share} %"
+        line = f"$\\tau$(o-Ps) = {tau} ns,  $I$(o-Ps) = {share} %"
     else:
-        line += f"    {STATUS_WORDS[fit.status]}"
+        line = STATUS_WORDS[fit.status]
     if np.isfinite(fit.deviance):
-        line += f"    deviance/ndf = {number(fit.deviance, 4)}/{fit.ndf}"
+        line += f",  deviance/ndf = {number(fit.deviance, 4)}/{fit.ndf}"
     axes.set_title(line, loc="left", fontsize=TICK_SIZE, color=INK)
+
+
+def _put_legend(axes: Axes) -> None:
+    """Put the events first; matplotlib puts error bars last."""
+    handles, labels = axes.get_legend_handles_labels()
+    order = sorted(range(len(labels)), key=lambda i: labels[i] != "events")
+    legend = axes.legend(
+        [handles[i] for i in order],
+        [labels[i] for i in order],
+        loc="upper right",
+        frameon=False,
+        fontsize=TICK_SIZE,
+        labelspacing=0.35,
+    )
+    for text in legend.get_texts():
+        text.set_parse_math(False)
 
 
 def _centres(edges: FloatArray) -> FloatArray:

@@ -80,14 +80,13 @@ def file_name(position: int, name: str) -> str:
 def map_images(content: ReportContent) -> tuple[MapImage, ...]:
     """Return the maps that hold a value somewhere, the counts first."""
     maps = content.maps
-    counts = content.counts_image.astype(np.float64)
-    counts[counts == 0] = np.nan  # no event, no colour
     images = [
         MapImage(
             name="counts",
             title="Events in the spectrum of each voxel",
             label="events per voxel [counts]",
-            image=counts,
+            image=content.counts_image.astype(np.float64),
+            scale="count",
         )
     ]
     if "tau_ops" in maps.names:
@@ -110,6 +109,7 @@ def map_images(content: ReportContent) -> tuple[MapImage, ...]:
                 title="Background: random triplets in the spectrum of each voxel",
                 label="background per voxel [counts]",
                 image=maps.image("background"),
+                scale="amount",
             )
         )
     images.append(
@@ -149,6 +149,7 @@ def _value_and_error(
             title=f"Standard error of the {title[0].lower()}{title[1:].partition(':')[0]}",
             label=f"error of {label}",
             image=factor * errors,
+            scale="error",
         ),
     ]
 

@@ -7,11 +7,11 @@ from typing import Literal
 import matplotlib
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.colorbar import Colorbar
 from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 from matplotlib.image import AxesImage
 from matplotlib.patheffects import withStroke
+from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
 from psimg.core.columns import freeze
@@ -26,7 +26,21 @@ _PLANES = ((0, 1, 2), (0, 2, 1), (1, 2, 0))
 _NAMES = "xyz"
 _RASTER = 240
 """Points along each side of the box in which a region's outline is sought."""
-_LIGHT_TO_DARK, _ORDERED = "magma_r", "viridis"
+_COLOURS = {
+    "count": "gray_r",
+    "amount": "magma_r",
+    "error": "magma_r",
+    "value": "viridis",
+    "ratio": "viridis",
+}
+"""All perceptually uniform; what starts at zero starts light, so that paper stays paper."""
+_WIDTH, _TALLEST = 8.4, 4.2
+"""Of the figure, and of its tallest panel [inch]."""
+_LEFT, _BETWEEN, _TO_BAR, _BAR, _RIGHT = 0.66, 0.7, 0.2, 0.17, 1.05
+"""Widths beside the panels; the colour bar lies within the last [inch]."""
+_BELOW, _ABOVE = 0.58, 0.66
+"""Heights for labels and titles [inch]."""
+_FRAME = 0.6
 
 
 @dataclass(frozen=True, eq=False, kw_only=True, slots=True)
@@ -42,8 +56,9 @@ class MapImage:
     """(nx, ny, nz) NaN where there is no value."""
     errors: FloatArray | None = None
     """(nx, ny, nz) standard errors; they keep noise from filling the colour scale."""
-    scale: Literal["amount", "value", "ratio"] = "amount"
-    """``amount`` starts at zero, ``value`` spans at least its noise, ``ratio`` is about one."""
+    scale: Literal["count", "amount", "error", "value", "ratio"]
+    """``count`` and ``amount`` run from zero to their largest, ``error`` to most of its values; a
+    ``value`` spans its noise with room to spare; a ``ratio`` is about one."""
     least_span: float = 0.0
     """Smallest difference that a ``value``'s colours span."""
 
@@ -98,26 +113,51 @@ def draw_slices(
     Figure
         Three panels on one scale in mm, and a colour bar.
     """
-    extent = grid.high_mm - grid.low_mm
-    # A panel of a grid of few voxels keeps room for its labels.
-    widths = np.maximum(extent[[0, 0, 1]], 0.2 * extent.max())
-    heights = np.maximum(extent[[1, 2, 2]], 0.2 * extent.max())
-    height = float(np.clip(7.0 * heights.max() / widths.sum() + 1.1, 2.4, 4.8))
-    figure = Figure(figsize=(8.4, height), layout="constrained")
-    panels = figure.subplots(1, 3, width_ratios=list(widths))
+    figure, panels, bar_axes = _lay_out(grid)
     norm, extend = _colours(drawn)
     shown: list[AxesImage] = []
     for axes, plane in zip(panels, _PLANES, strict=True):
         shown.append(_draw_plane(axes, drawn, grid, plane, voxel, norm))
         for n, region in enumerate(regions, start=1):
             _draw_outline(axes, region, grid, plane, voxel, n if number_regions else None)
-    bar = figure.colorbar(shown[0], ax=list(panels), extend=extend, fraction=0.04, pad=0.015)
+    ticks = MaxNLocator(nbins=6, integer=drawn.scale == "count")
+    bar = figure.colorbar(shown[0], cax=bar_axes, extend=extend, extendfrac=0.035, ticks=ticks)
     bar.set_label(drawn.label, size=TEXT_SIZE)
-    bar.ax.tick_params(labelsize=TICK_SIZE)
-    bar.outline.set_linewidth(0.6)  # type: ignore[operator]
-    _draw_typical_error(bar, drawn)
-    figure.suptitle(drawn.title, x=0.01, ha="left", fontsize=TITLE_SIZE, fontweight="bold")
+    bar_axes.tick_params(labelsize=TICK_SIZE)
+    for spine in bar_axes.spines.values():
+        spine.set_linewidth(_FRAME)
+    _draw_typical_error(bar_axes, drawn)
+    _put_title(figure, drawn.title)
     return figure
+
+
+def _lay_out(grid: VoxelGrid) -> tuple[Figure, list[Axes], Axes]:
+    """Return a figure with three panels of one scale in mm and a place for the colour bar."""
+    extent = grid.high_mm - grid.low_mm
+    # A panel of a grid of few voxels keeps room for its labels.
+    widths, heights = (
+        np.maximum(extent[[plane[a] for plane in _PLANES]], 0.2 * extent.max()) for a in (0, 1)
+    )
+    free = _WIDTH - _LEFT - 2 * _BETWEEN - _RIGHT
+    inch_per_mm = min(free / widths.sum(), _TALLEST / heights.max())
+    widths, heights = widths * inch_per_mm, heights * inch_per_mm
+    height = _BELOW + float(heights.max()) + _ABOVE
+    figure = Figure(figsize=(_WIDTH, height))
+    panels, x = [], _LEFT
+    for w, h in zip(widths, heights, strict=True):
+        box = (x / _WIDTH, _BELOW / height, w / _WIDTH, h / height)
+        panels.append(figure.add_axes(box))
+        x += w + _BETWEEN
+    x += _TO_BAR - _BETWEEN
+    bar = (x / _WIDTH, _BELOW / height, _BAR / _WIDTH, float(heights.max()) / height)
+    return figure, panels, figure.add_axes(bar)
+
+
+def _put_title(figure: Figure, title: str) -> None:
+    y = 1.0 - 0.1 / figure.get_figheight()
+    figure.suptitle(
+        title, x=0.1 / _WIDTH, y=y, ha="left", va="top", fontsize=TITLE_SIZE, fontweight="bold"
+    )
 
 
 def _draw_plane(
@@ -131,13 +171,12 @@ def _draw_plane(
     across, up, cut = plane
     image = np.take(drawn.image, voxel[cut], axis=cut)
     low, high = grid.low_mm, grid.high_mm
-    colours = matplotlib.colormaps[_LIGHT_TO_DARK if drawn.scale == "amount" else _ORDERED]
     shown = axes.imshow(
         np.ma.masked_invalid(image.T),
         origin="lower",
         extent=(low[across], high[across], low[up], high[up]),
         interpolation="nearest",
-        cmap=colours,
+        cmap=matplotlib.colormaps[_COLOURS[drawn.scale]],
         norm=norm,
         aspect="equal",
     )
@@ -145,11 +184,12 @@ def _draw_plane(
     axes.patch.set(facecolor="#f6f6f6", edgecolor="#dcdcdc", hatch="////", linewidth=0)
     axes.set_xlabel(f"{_NAMES[across]} [mm]", fontsize=TEXT_SIZE)
     axes.set_ylabel(f"{_NAMES[up]} [mm]", fontsize=TEXT_SIZE, labelpad=1)
-    axes.set_title(f"{_NAMES[cut]} = {grid.axis_mm(cut)[voxel[cut]]:.4g} mm", fontsize=TEXT_SIZE)
+    level = f"{grid.axis_mm(cut)[voxel[cut]]:.4g}".replace("-", "−")
+    axes.set_title(f"{_NAMES[cut]} = {level} mm", fontsize=TEXT_SIZE)
     axes.locator_params(nbins=5, steps=[1, 2, 5, 10])
     axes.tick_params(labelsize=TICK_SIZE)
     for spine in axes.spines.values():
-        spine.set_linewidth(0.6)
+        spine.set_linewidth(_FRAME)
     return shown
 
 
@@ -178,22 +218,30 @@ def _draw_outline(
     if inside.all() or not inside.any():
         return
     lines = axes.contour(h, v, inside.astype(float), levels=[0.5], colors=INK, linewidths=0.7)
-    halo = [withStroke(linewidth=1.8, foreground="white", alpha=0.85)]
-    lines.set_path_effects(halo)
+    lines.set_path_effects([withStroke(linewidth=1.8, foreground="white", alpha=0.85)])
     if number is not None:
-        top = int(np.flatnonzero(inside.any(axis=1))[-1])
-        middle = float(h[inside[top]].mean())
-        axes.annotate(
-            str(number),
-            (middle, v[top]),
-            xytext=(0, 1.5),
-            textcoords="offset points",
-            ha="center",
-            va="bottom",
-            fontsize=TICK_SIZE,
-            color=INK,
-            path_effects=[withStroke(linewidth=2.0, foreground="white")],
-        )
+        _put_number(axes, number, h, v, inside)
+
+
+def _put_number(
+    axes: Axes, number: int, h: FloatArray, v: FloatArray, inside: NDArray[np.bool_]
+) -> None:
+    """Write a region's number above its outline, or into its foot where the panel ends above."""
+    rows = np.flatnonzero(inside.any(axis=1))
+    low, high = axes.get_ylim()
+    reaches_top = v[rows[-1]] > high - 0.1 * (high - low)
+    row = rows[0] if reaches_top else rows[-1]
+    axes.annotate(
+        str(number),
+        (float(h[inside[row]].mean()), float(v[row])),
+        xytext=(0.0, 2.0),
+        textcoords="offset points",
+        ha="center",
+        va="bottom",
+        fontsize=TICK_SIZE,
+        color=INK,
+        path_effects=[withStroke(linewidth=2.0, foreground="white")],
+    )
 
 
 def _colours(drawn: MapImage) -> tuple[Normalize, Literal["neither", "min", "max", "both"]]:
@@ -219,8 +267,10 @@ def colour_limits(drawn: MapImage) -> tuple[float, float]:
     values = drawn.image[np.isfinite(drawn.image)]
     if not len(values):
         return 0.0, 1.0
-    if drawn.scale == "amount":
-        high = float(np.percentile(values, 99))
+    if drawn.scale in ("count", "amount"):
+        return 0.0, max(float(values.max()), 1.0)
+    if drawn.scale == "error":
+        high = float(np.percentile(values, 95))
         return 0.0, high if high > 0 else 1.0
     if drawn.scale == "ratio":
         low, high = np.percentile(values, (1, 99))
@@ -231,9 +281,9 @@ def colour_limits(drawn: MapImage) -> tuple[float, float]:
         typical = _typical_error(drawn)
         half = max(half, 3.0 * typical)
         values = values[errors <= typical] if np.any(errors <= typical) else values
-    low, high = np.percentile(values, (2, 98))
-    middle, half = 0.5 * (low + high), max(half, 0.5 * (high - low))
-    return max(0.0, float(middle - half)), float(middle + half)
+    low, middle, high = (float(p) for p in np.percentile(values, (2, 50, 98)))
+    half = max(half, middle - low, high - middle)
+    return max(0.0, middle - half), middle + half
 
 
 def _typical_error(drawn: MapImage) -> float:
@@ -244,12 +294,12 @@ def _typical_error(drawn: MapImage) -> float:
     return float(np.median(errors)) if len(errors) else 0.0
 
 
-def _draw_typical_error(bar: Colorbar, drawn: MapImage) -> None:
+def _draw_typical_error(axes: Axes, drawn: MapImage) -> None:
     """Draw the median error on the colour bar of a ``value``."""
     typical = _typical_error(drawn)
     if drawn.scale != "value" or not typical > 0:
         return
     low, high = colour_limits(drawn)
-    bar.ax.errorbar(
+    axes.errorbar(
         0.5, 0.5 * (low + high), yerr=typical, fmt="none", color="white", capsize=3, linewidth=1.4
     )

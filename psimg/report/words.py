@@ -3,6 +3,7 @@
 import math
 
 from psimg.core.maps import FitStatus
+from psimg.lifetime.spectrum_fit import SpectrumFit
 
 NO_VALUE = "–"
 """What stands where there is no value."""
@@ -32,8 +33,10 @@ def number(value: float, digits: int = 3) -> str:
     """Return a number with this many significant digits, or a dash for NaN."""
     if not math.isfinite(value):
         return NO_VALUE
+    if value == 0:
+        return "0"
     # Never 1.2e+04, which %g writes for whole numbers of more digits than asked for.
-    decimals = digits - 1 - (math.floor(math.log10(abs(value))) if value else 0)
+    decimals = digits - 1 - math.floor(math.log10(abs(value)))
     return f"{value:,.{min(max(decimals, 0), 9)}f}"
 
 
@@ -58,5 +61,18 @@ def percent(share: float, error: float = math.nan) -> str:
 
 
 def share_of(part: int, whole: int) -> str:
-    """Return a part of a whole as per cent, without the sign."""
-    return percent(part / whole) if whole else NO_VALUE
+    """Return a part of a whole as per cent, without the sign and with at most two decimals."""
+    if not whole:
+        return NO_VALUE
+    if 0 < part < 1e-4 * whole:
+        return "< 0.01"
+    return percent(part / whole)
+
+
+def is_poor(fit: SpectrumFit) -> bool:
+    """Whether the model does not describe a spectrum.
+
+    The deviance of bins that expect one or two events is up to 1.2 a bin; beyond that, five of its
+    standard deviations ``sqrt(2 ndf)`` are no chance.
+    """
+    return fit.deviance > 1.2 * fit.ndf + 5.0 * math.sqrt(2.0 * fit.ndf)

@@ -31,7 +31,9 @@ class StudySection:
     """``[study]``: what was measured."""
 
     name: str = ""
+    """Title of the report."""
     isotope: str | None = None
+    """Sets the energy windows that ``[select]`` leaves out: Sc-44, Na-22, Ga-68, Rb-82, I-124."""
 
     __pydantic_config__ = SETTINGS_CONFIG
 
@@ -56,10 +58,15 @@ class ScannerSection:
     """``[scanner]``: a preset, figures of one's own, or a preset with some of them changed."""
 
     preset: str | None = None
+    """``vision-quadra``, ``neuroexplorer``, ``pennpet`` or ``jpet-modular``."""
     crt_ns: float | None = None
+    """Coincidence resolving time of two 511 keV photons, FWHM [ns]."""
     energy_fwhm: float | None = None
+    """FWHM of the 511 keV photopeak over 511 keV."""
     radius_mm: float | None = None
+    """Distance of the detectors' front from the axis [mm]."""
     length_mm: float | None = None
+    """Axial length [mm]."""
 
     __pydantic_config__ = SETTINGS_CONFIG
 
@@ -103,9 +110,13 @@ class GridSection:
     """``[grid]``: the voxels of the maps."""
 
     voxel_mm: float | Vector = 8.0
+    """Size of a voxel, one number or one per axis [mm]."""
     shape: tuple[int, int, int] | None = None
+    """Number of voxels along x, y, z; or give ``extent_mm``."""
     extent_mm: Vector | None = None
+    """Size of the grid, rounded up to whole voxels; 256 mm a side when neither is given [mm]."""
     centre_mm: Vector = (0.0, 0.0, 0.0)
+    """Middle of the grid [mm]."""
 
     __pydantic_config__ = SETTINGS_CONFIG
 
@@ -149,33 +160,45 @@ class ReconSection:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class _SphereSpec(Sphere):
+class SphereSpec(Sphere):
+    """A ball; points on its surface are inside."""
+
     shape: Literal["sphere"]
     __pydantic_config__ = SETTINGS_CONFIG
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class _CylinderSpec(Cylinder):
+class CylinderSpec(Cylinder):
+    """A cylinder along the scanner's axis."""
+
     shape: Literal["cylinder"]
     __pydantic_config__ = SETTINGS_CONFIG
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class _BoxSpec(Box):
+class BoxSpec(Box):
+    """A box along the scanner's axes; ``half_length_mm`` has one number per axis."""
+
     shape: Literal["box"]
     __pydantic_config__ = SETTINGS_CONFIG
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class _MaskSpec:
+class MaskSpec:
+    """The voxels of a NIfTI image along the scanner's axes that are set."""
+
     shape: Literal["mask"]
     name: str
     file: str
+    """The image, relative to the study file."""
     label: int | None = None
+    """The value of the region's voxels; all that are not zero when left out."""
+
     __pydantic_config__ = SETTINGS_CONFIG
 
 
-_SHAPES = ("sphere", "cylinder", "box", "mask")
+REGION_SPECS = {"sphere": SphereSpec, "cylinder": CylinderSpec, "box": BoxSpec, "mask": MaskSpec}
+"""What each shape of ``[[regions]]`` takes."""
 
 
 def _shape_of(value: Any) -> str | None:
@@ -183,10 +206,10 @@ def _shape_of(value: Any) -> str | None:
 
 
 RegionSpec = Annotated[
-    Annotated[_SphereSpec, Tag("sphere")]
-    | Annotated[_CylinderSpec, Tag("cylinder")]
-    | Annotated[_BoxSpec, Tag("box")]
-    | Annotated[_MaskSpec, Tag("mask")],
+    Annotated[SphereSpec, Tag("sphere")]
+    | Annotated[CylinderSpec, Tag("cylinder")]
+    | Annotated[BoxSpec, Tag("box")]
+    | Annotated[MaskSpec, Tag("mask")],
     Discriminator(_shape_of),
 ]
 """``[[regions]]``: one shape each."""
@@ -197,6 +220,7 @@ class OutputSection:
     """``[output]``: where results go."""
 
     directory: str = "results"
+    """Where results go, relative to the study file."""
     formats: tuple[Literal["nifti", "root", "npz", "report"], ...] = (
         "nifti",
         "root",
@@ -347,7 +371,7 @@ def _expand(base: Path, pattern: str) -> list[Path]:
 
 
 def _load(base: Path, spec: Any) -> Region:
-    if isinstance(spec, _MaskSpec):
+    if isinstance(spec, MaskSpec):
         grid, inside = read_mask(base / spec.file, label=spec.label)
         if not inside.any():
             wanted = "set" if spec.label is None else f"equal to {spec.label}"
@@ -368,7 +392,7 @@ def _explain(error: ValidationError) -> str:
     """Say what is wrong with a study, by key, in one line: a misspelt key before all else."""
     errors = error.errors()
     first = next((e for e in errors if e["type"] in _UNKNOWN_KEY), errors[0])
-    place = [str(part) for part in first["loc"] if part not in (*_SHAPES, "ColumnSpec", "float")]
+    place = [str(part) for part in first["loc"] if part not in (*REGION_SPECS, "ColumnSpec", "float")]
     key = ".".join(place)
     if first["type"] in _UNKNOWN_KEY:
         known = _known_keys(place[:-1], first["loc"])
@@ -380,7 +404,7 @@ def _explain(error: ValidationError) -> str:
             return f"{'.'.join(place[:-1])} = {first['input']!r}: holds too few values"
         return f"{key} is missing; add it"
     if first["type"] in ("union_tag_invalid", "union_tag_not_found"):
-        return f"{key}.shape: expected one of {', '.join(_SHAPES)}"
+        return f"{key}.shape: expected one of {', '.join(REGION_SPECS)}"
     if first["type"] == "dataclass_type":
         return f"{key} = {first['input']!r}: expected a table of settings"
     context = first.get("ctx", {})
@@ -394,7 +418,7 @@ def _known_keys(place: list[str], location: tuple[int | str, ...]) -> list[str]:
     """Return the keys of the section at ``place``."""
     sections: dict[str, Any] = {f.name: f.type for f in fields(StudyFile)}
     sections |= {"columns": ColumnSpec, "components": Component, "response": Response}
-    shapes = dict(zip(_SHAPES, (_SphereSpec, _CylinderSpec, _BoxSpec, _MaskSpec), strict=True))
-    sections["regions"] = next((shapes[str(p)] for p in location if p in shapes), _SphereSpec)
+    shape = next((part for part in location if part in REGION_SPECS), "sphere")
+    sections["regions"] = REGION_SPECS[str(shape)]
     section = next((sections[part] for part in reversed(place) if part in sections), StudyFile)
     return sorted(f.name for f in fields(section))

@@ -1,0 +1,76 @@
+"""Write docs/study_file.md from the settings' own docstrings and defaults."""
+
+import ast
+import inspect
+from dataclasses import MISSING, fields
+from pathlib import Path
+from typing import Any
+
+from psimg.study import config
+
+PAGE = Path(__file__).parents[1] / "docs" / "study_file.md"
+INTRO = """\
+# The study file
+
+`scripts/write_reference.py` made this page from the code. A study is a TOML file; paths in it are
+relative to it. An unknown key is an error that names the nearest known one. Windows hold both their
+ends.
+"""
+
+
+def docs_of(kind: type) -> dict[str, str]:
+    """Return the text under each field of a dataclass, those of its bases included."""
+    found: dict[str, str] = {}
+    for base in reversed(kind.__mro__[:-1]):
+        body = ast.parse(inspect.getsource(base)).body[0].body
+        for line, text in zip(body, body[1:], strict=False):
+            if isinstance(line, ast.AnnAssign) and isinstance(text, ast.Expr):
+                found[line.target.id] = inspect.cleandoc(text.value.value)
+    return found
+
+
+def default_of(field: Any) -> str:
+    if field.default is not MISSING:
+        value = field.default
+    elif field.default_factory is not MISSING:
+        value = field.default_factory()
+    else:
+        return "required"
+    if value is None:
+        return "–"
+    if isinstance(value, bool | int | float | str):
+        return f"`{value!r}`".replace("'", '"')
+    if isinstance(value, tuple) and all(isinstance(x, int | float | str) for x in value):
+        return f"`{list(value)}`".replace("'", '"')
+    return "see below" if value else "–"
+
+
+def section(title: str, kind: type) -> list[str]:
+    docs = docs_of(kind)
+    summary = inspect.cleandoc(kind.__doc__ or "").splitlines()[0].split("``: ")[-1]
+    summary = summary[0].upper() + summary[1:]
+    lines = [f"## `{title}`", "", summary, "", "| key | default | meaning |", "|---|---|---|"]
+    for field in fields(kind):
+        meaning = " ".join(docs.get(field.name, "").split()).replace("|", "\\|")
+        lines.append(f"| `{field.name}` | {default_of(field)} | {meaning} |")
+    return [*lines, ""]
+
+
+def page() -> str:
+    lines = [INTRO]
+    for field in fields(config.StudyFile):
+        if field.name != "regions":
+            lines += section(f"[{field.name}]", field.type)
+    for title, kind in (
+        ("[input.columns]: each", config.ColumnSpec),
+        ("[[model.components]]", config.Component),
+        ("[model.response]", config.Response),
+    ):
+        lines += section(title, kind)
+    for shape, kind in config.REGION_SPECS.items():
+        lines += section(f'[[regions]] with shape = "{shape}"', kind)
+    return "\n".join(lines).replace("``", "`")
+
+
+if __name__ == "__main__":
+    PAGE.write_text(page())
