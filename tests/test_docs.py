@@ -20,7 +20,9 @@ def test_the_page_of_the_study_file_is_what_the_code_says():
     assert (ROOT / "docs" / "study_file.md").read_text() == reference.page()
 
 
-@pytest.mark.parametrize("page", ["README.md", *sorted(p.name for p in (ROOT / "docs").glob("*.md"))])
+@pytest.mark.parametrize(
+    "page", ["README.md", *sorted(p.name for p in (ROOT / "docs").glob("*.md"))]
+)
 def test_links_between_pages_lead_somewhere(page):
     path = ROOT / page if page == "README.md" else ROOT / "docs" / page
 

@@ -66,9 +66,7 @@ def test_a_common_shift_of_all_times_changes_nothing():
         window=triplets.window,
     )
 
-    assert_allclose(
-        locate_triplets(shifted).dt_ns, locate_triplets(triplets).dt_ns, atol=1e-6
-    )
+    assert_allclose(locate_triplets(shifted).dt_ns, locate_triplets(triplets).dt_ns, atol=1e-6)
 
 
 def test_the_width_of_dt_follows_the_angle_between_lor_and_prompt():

@@ -84,7 +84,9 @@ def streams(draw):
     n = draw(st.integers(0, 40))
     steps = draw(st.lists(st.sampled_from([0.0, 0.5, 1.0, 2.0, 7.0]), min_size=n, max_size=n))
     energy = draw(
-        st.lists(st.sampled_from([300.0, 430.0, 511.0, 600.0, 700.0, 1157.0]), min_size=n, max_size=n)
+        st.lists(
+            st.sampled_from([300.0, 430.0, 511.0, 600.0, 700.0, 1157.0]), min_size=n, max_size=n
+        )
     )
     cuts = draw(st.lists(st.integers(0, n), max_size=4))
     return singles_of(np.cumsum(steps), np.array(energy, dtype=float)), cuts

@@ -26,7 +26,8 @@ KNOWN = LifetimeModel().with_response(MU, SIGMA)
 def expected_counts(n, background, truth=TRUTH) -> np.ndarray:
     """Expected counts by another library's EMG."""
     signal = sum(
-        share * np.diff(exponnorm.cdf(EDGES, tau / SIGMA, MU, SIGMA)) for tau, share in truth.values()
+        share * np.diff(exponnorm.cdf(EDGES, tau / SIGMA, MU, SIGMA))
+        for tau, share in truth.values()
     )
     return n * signal + background / (len(EDGES) - 1)
 
@@ -106,7 +107,13 @@ def test_errors_are_those_of_the_fisher_information():
 
 @pytest.mark.parametrize(
     ("share", "tau_and_n", "and_background_and_intensity"),
-    [(0.0, 2.07, 2.63), (0.2, 3.34, 4.51), (0.5, 4.89, 6.31), (0.8, 8.23, 9.88), (0.95, 16.3, 18.3)],
+    [
+        (0.0, 2.07, 2.63),
+        (0.2, 3.34, 4.51),
+        (0.5, 4.89, 6.31),
+        (0.8, 8.23, 9.88),
+        (0.95, 16.3, 18.3),
+    ],
 )
 def test_the_precision_of_a_water_like_spectrum_is_as_tabulated(
     share, tau_and_n, and_background_and_intensity
@@ -125,7 +132,8 @@ def test_the_precision_of_a_water_like_spectrum_is_as_tabulated(
     information = (slope / np.maximum(expected, 1e-9)) @ slope.T
 
     errors = [
-        np.sqrt(np.linalg.inv(block)[0, 0] * n) / tau for block in (information[:2, :2], information)
+        np.sqrt(np.linalg.inv(block)[0, 0] * n) / tau
+        for block in (information[:2, :2], information)
     ]
 
     assert_allclose(errors, [tau_and_n, and_background_and_intensity], rtol=3e-3)
@@ -252,7 +260,9 @@ def test_regions_keep_their_order_and_names():
     spectra = spectra_of(rng.poisson(expected_counts(5e3, 1e3), size=(3, 300)))
     calls = []
 
-    fits = fit_regions(spectra, model=KNOWN, progress=lambda done, total: calls.append((done, total)))
+    fits = fit_regions(
+        spectra, model=KNOWN, progress=lambda done, total: calls.append((done, total))
+    )
 
     assert [fit.name for fit in fits] == ["r0", "r1", "r2"]
     assert calls == [(1, 3), (2, 3), (3, 3)]

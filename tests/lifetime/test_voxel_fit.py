@@ -86,9 +86,7 @@ def test_gradient_and_information_are_those_of_differences():
     def slopes(at):
         deviance(at)
         gradient, information = np.empty(4), np.empty((4, 4))
-        derivatives(
-            at, counts, 790.0, 4, 1.0, shares[2], expected, jacobian, gradient, information
-        )
+        derivatives(at, counts, 790.0, 4, 1.0, shares[2], expected, jacobian, gradient, information)
         return gradient, information
 
     gradient, information = slopes(theta)

@@ -53,9 +53,7 @@ def test_events_in_are_events_out_plus_events_dropped_at_every_stage(study_file)
     assert counts["n_rows"] == counts["n_singles"] + counts["n_bad"]
     assert counts["n_triplets"] == counts["n_located"] + counts["n_close_pairs"]
     assert counts["n_located"] == counts["n_events"] + counts["n_outside_object"]
-    assert (
-        counts["n_events"] == counts["n_binned"] + counts["n_outside"] + counts["n_outside_dt"]
-    )
+    assert counts["n_events"] == counts["n_binned"] + counts["n_outside"] + counts["n_outside_dt"]
     assert counts["n_binned"] == result.counts_per_voxel.sum()
     assert 0 < counts["n_true_triplets"] < counts["n_triplets"]
 

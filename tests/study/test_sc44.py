@@ -44,7 +44,9 @@ def test_triplets_in_the_singles_are_those_of_a_slow_obvious_finder(sc44, tmp_pa
     t = singles.time_ns
     expected, n_pairs = [], 0
     for a, i in enumerate(pair):
-        for j in itertools.takewhile(lambda j: t[j] - t[i] <= options.pair_window_ns, pair[a + 1 :]):
+        for j in itertools.takewhile(
+            lambda j: t[j] - t[i] <= options.pair_window_ns, pair[a + 1 :]
+        ):
             n_pairs += 1
             mean = 0.5 * (t[i] + t[j])
             first = np.searchsorted(t[prompt], mean - high - 1.0)
@@ -84,9 +86,13 @@ def test_singles_give_the_events_per_second_of_the_event_file(sc44, tmp_path):
 def test_the_true_events_of_an_insert_give_its_lifetime(sc44, insert, intensities):
     truth = json.loads((sc44 / "truth.json").read_text())
     columns = uproot.open(sc44 / "events.root")["events"].arrays(library="np")
-    mine = (columns["is_true"] == 1) & (columns["mc_insert"] == insert) & (columns["mc_channel"] < 3)
+    mine = (
+        (columns["is_true"] == 1) & (columns["mc_insert"] == insert) & (columns["mc_channel"] < 3)
+    )
     events = LifetimeEvents(
-        position_mm=np.zeros((mine.sum(), 3)), dt_ns=columns["dt"][mine], window=np.zeros(mine.sum())
+        position_mm=np.zeros((mine.sum(), 3)),
+        dt_ns=columns["dt"][mine],
+        window=np.zeros(mine.sum()),
     )
     spectra = bin_regions(events, regions=[Everywhere()], edges_ns=SpectrumOptions().edges_ns)
 
