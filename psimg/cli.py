@@ -51,10 +51,10 @@ def _options(
     version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False,
     verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Log every stage.")] = False,
 ) -> None:
-    logging.basicConfig(
-        level=logging.INFO if verbose else logging.ERROR,
-        format="%(levelname)s %(name)s: %(message)s",
-    )
+    handler = logging.StreamHandler()
+    # On the handler, not the logger: psimg.log holds every line whatever is shown here.
+    handler.setLevel(logging.INFO if verbose else logging.ERROR)
+    logging.basicConfig(format="%(levelname)s %(name)s: %(message)s", handlers=[handler])
     if version:
         import importlib.metadata
 
@@ -69,7 +69,7 @@ def _options(
 @_command
 def demo(
     directory: Annotated[Path, typer.Option(help="Where to put it.")] = Path("psimg-demo"),
-    decays: Annotated[int, typer.Option(min=1000, help="Mean number of decays.")] = 2_500_000,
+    decays: Annotated[int, typer.Option(min=1000, help="Mean number of decays.")] = 6_000_000,
     seed: Annotated[int, typer.Option(min=0, help="Seed of the simulation.")] = 1,
     overwrite: Annotated[bool, typer.Option(help="Replace an earlier demonstration.")] = False,
 ) -> None:

@@ -1,7 +1,7 @@
 """Time the stages against straightforward versions of themselves, in one process.
 
-Prints a JSON line per stage: name, n, seconds, rate [1/s], baseline [1/s], ratio; best of five after
-a warm-up. Usage: python scripts/bench.py [NAME ...]
+Prints a JSON line per stage: name, n, seconds, rate [1/s], baseline [1/s], ratio; best of five
+after a warm-up. Usage: python scripts/bench.py [NAME ...]
 """
 
 import json

@@ -1,4 +1,4 @@
-"""Run ``psimg demo`` and put its table and its map of the o-Ps lifetime where the README shows them."""
+"""Run ``psimg demo`` and put its table and its lifetime map where the README shows them."""
 
 import re
 import shutil
@@ -17,7 +17,7 @@ def main() -> None:
         figures = Path(folder) / "psimg-demo" / "results" / "figures"
         images = ROOT / "docs" / "images"
         images.mkdir(exist_ok=True)
-        shutil.copy(figures / "map_tau_ops.png", images / "demo_tau_ops.png")
+        shutil.copy(figures / "map-tau_ops.png", images / "demo_tau_ops.png")
     block = f"<!-- demo:begin -->\n```\n{done.stdout.rstrip()}\n```\n<!-- demo:end -->"
     readme = ROOT / "README.md"
     text = readme.read_text()

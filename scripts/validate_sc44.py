@@ -20,6 +20,47 @@ STUDIES = Path(__file__).parent / "studies"
 PAGE = Path(__file__).parents[1] / "docs" / "validation.md"
 
 
+_COUNTS = ("n_singles", "n_pairs", "n_triplets", "n_true_triplets", "n_events")
+_PAGE = """\
+# Validation against a Geant4 acquisition
+
+`scripts/validate_sc44.py` made this page from an acquisition whose photons Geant4 transported: 44Sc
+in four inserts of a water cylinder inside a long LSO ring, with different o-Ps lifetimes and 10, 60
+and 30 % of the positrons in p-Ps, direct annihilation and o-Ps.
+
+## True events of each insert
+
+Events whose photons come from one decay in the insert, annihilation in flight left out; response
+and background are fitted in each.
+
+| insert | intensities | events | true [ns] | fitted [ns] | pull | o-Ps share (0.30) | pull |
+|---|---|---|---|---|---|---|---|
+{true_events}
+
+## Singles through the whole chain
+
+`scripts/studies/sc44_singles.toml`: {n_singles} singles of {seconds:g} s, {n_pairs} pairs,
+{n_triplets} triplets, {n_true_triplets} of them of one decay, {n_events} located in the phantom.
+Response: mu {mu:.1f} ps, sigma {sigma:.1f} ps.
+
+| region | events | true [ns] | fitted [ns] | background [%] |
+|---|---|---|---|---|
+{singles}
+
+## Located events
+
+`scripts/studies/sc44_events.toml`: {n_located} events of {event_seconds:g} s. An insert's region
+holds some of its neighbours' events, since time of flight blurs the point along the LOR.
+
+| region | events | true [ns] | fitted [ns] | background [%] |
+|---|---|---|---|---|
+{events}
+
+`scripts/studies/sc44_xyzt.toml` reads the same events from the Vision Quadra layout ({n_marked}
+marked bad); its maps are {same}.
+"""
+
+
 def run_kept_study(name: str, folder: Path):
     """Run one of the kept studies where the data are."""
     with TemporaryDirectory() as work:
@@ -47,12 +88,14 @@ def true_events_rows(folder: Path, truth: dict) -> list[str]:
             fit = fit_spectrum(
                 spectra.counts[0], spectra.edges_ns, model=LifetimeModel(intensities=rule)
             )
-            tau, share = insert["tau_ops_ns"], truth["intensity"]["ops"]
+            tau, error = fit.tau_ops_ns, fit.tau_ops_error_ns
+            share, share_error = fit.intensity_ops, fit.intensity_ops_error
+            pull = (tau - insert["tau_ops_ns"]) / error
+            share_pull = (share - truth["intensity"]["ops"]) / share_error
             rows.append(
-                f"| {insert['id']} | `{rule}` | {n} | {tau:.2f} | {fit.tau_ops_ns:.3f} ± "
-                f"{fit.tau_ops_error_ns:.3f} | {(fit.tau_ops_ns - tau) / fit.tau_ops_error_ns:+.2f} "
-                f"| {fit.intensity_ops:.3f} ± {fit.intensity_ops_error:.3f} | "
-                f"{(fit.intensity_ops - share) / fit.intensity_ops_error:+.2f} |"
+                f"| {insert['id']} | `{rule}` | {n} | {insert['tau_ops_ns']:.2f} "
+                f"| {tau:.3f} ± {error:.3f} | {pull:+.2f} "
+                f"| {share:.3f} ± {share_error:.3f} | {share_pull:+.2f} |"
             )
     return rows
 
@@ -77,54 +120,20 @@ def main(folder: Path) -> None:
     )
     counts = singles.counts
     response = singles.model.response
-    head = "| region | events | true [ns] | fitted [ns] | background [%] |\n|---|---|---|---|---|"
-    PAGE.write_text(
-        "\n".join(
-            [
-                "# Validation against a Geant4 acquisition",
-                "",
-                "`scripts/validate_sc44.py` made this page from an acquisition whose photons Geant4",
-                "transported: 44Sc in four inserts of a water cylinder inside a long LSO ring, with",
-                "different o-Ps lifetimes and 10, 60 and 30 % of the positrons in p-Ps, direct",
-                "annihilation and o-Ps.",
-                "",
-                "## True events of each insert",
-                "",
-                "Events whose photons come from one decay in the insert, annihilation in flight left",
-                "out; response and background are fitted in each.",
-                "",
-                "| insert | intensities | events | true [ns] | fitted [ns] | pull | o-Ps share (0.30) "
-                "| pull |",
-                "|---|---|---|---|---|---|---|---|",
-                *true_events_rows(folder, truth),
-                "",
-                "## Singles through the whole chain",
-                "",
-                f"`scripts/studies/sc44_singles.toml`: {counts['n_singles']} singles of "
-                f"{truth['duration_s']['singles']:g} s, {counts['n_pairs']} pairs, "
-                f"{counts['n_triplets']} triplets, {counts['n_true_triplets']} of them of one decay,",
-                f"{counts['n_events']} located in the phantom. Response: mu {1e3 * response.mu_ns:.1f} "
-                f"ps, sigma {1e3 * response.sigma_ns:.1f} ps.",
-                "",
-                head,
-                *region_rows(singles, truth),
-                "",
-                "## Located events",
-                "",
-                f"`scripts/studies/sc44_events.toml`: {events.counts['n_events']} events of "
-                f"{truth['duration_s']['events']:g} s. An insert's region holds some of its",
-                "neighbours' events, since time of flight blurs the point along the LOR.",
-                "",
-                head,
-                *region_rows(events, truth),
-                "",
-                f"`scripts/studies/sc44_xyzt.toml` reads the same events from the Vision Quadra layout "
-                f"({xyzt.counts['n_marked_bad']} marked bad); its maps are "
-                f"{'identical, bit by bit' if same else 'NOT the same'}.",
-                "",
-            ]
-        )
+    text = _PAGE.format(
+        true_events="\n".join(true_events_rows(folder, truth)),
+        seconds=truth["duration_s"]["singles"],
+        mu=1e3 * response.mu_ns,
+        sigma=1e3 * response.sigma_ns,
+        singles="\n".join(region_rows(singles, truth)),
+        n_located=events.counts["n_events"],
+        event_seconds=truth["duration_s"]["events"],
+        events="\n".join(region_rows(events, truth)),
+        n_marked=xyzt.counts["n_marked_bad"],
+        same="identical, bit by bit" if same else "NOT the same",
+        **{name: counts[name] for name in _COUNTS},
     )
+    PAGE.write_text(text)
 
 
 if __name__ == "__main__":

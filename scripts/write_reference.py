@@ -2,6 +2,7 @@
 
 import ast
 import inspect
+import itertools
 from dataclasses import MISSING, fields
 from pathlib import Path
 from typing import Any
@@ -23,7 +24,7 @@ def docs_of(kind: type) -> dict[str, str]:
     found: dict[str, str] = {}
     for base in reversed(kind.__mro__[:-1]):
         body = ast.parse(inspect.getsource(base)).body[0].body
-        for line, text in zip(body, body[1:], strict=False):
+        for line, text in itertools.pairwise(body):
             if isinstance(line, ast.AnnAssign) and isinstance(text, ast.Expr):
                 found[line.target.id] = inspect.cleandoc(text.value.value)
     return found

@@ -19,7 +19,8 @@ def open_csv(path: Path) -> Table:
     """Open a text table; the separator is a comma, semicolon, tab or white space.
 
     A first line that holds a word names the columns; without one they are c0, c1, ... Lines that
-    start with ``#`` are passed over, but one right above the numbers may name the columns.
+    start with ``#`` are passed over, but where no other line does, the last one above the numbers
+    may name the columns.
 
     Raises
     ------
@@ -27,7 +28,8 @@ def open_csv(path: Path) -> Table:
         If the file is no text or holds no row.
     """
     n_skip, names, delimiter = 0, [], None
-    header: list[str] | None = None
+    titles: list[str] = []
+    remarks: list[str] = []
     try:
         with path.open(encoding="utf-8-sig") as file:
             while line := file.readline(_MAX_HEADER):
@@ -37,8 +39,10 @@ def open_csv(path: Path) -> Table:
                 if text and not text.startswith("#") and all(map(_is_number, words)):
                     names = words
                     break
-                if (text and (header is None or not text.startswith("#"))) or text.startswith("#"):
-                    header = words
+                if text.startswith("#"):
+                    remarks = words
+                elif text:
+                    titles = words
                 n_skip += 1
     except UnicodeDecodeError as error:
         raise FileError(
@@ -47,8 +51,8 @@ def open_csv(path: Path) -> Table:
         ) from error
     if not names:
         raise FileError(f"{path}: no row of numbers in this table; expected one event a line")
-    if header is None or len(header) != len(names):
-        header = [f"c{i}" for i in range(len(names))]
+    numbered = [f"c{i}" for i in range(len(names))]
+    header = next(h for h in (titles, remarks, numbered) if len(h) == len(names))
     return Table(
         path=path,
         kind="csv",

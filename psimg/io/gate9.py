@@ -1,5 +1,6 @@
 """Singles of GATE 9: a ROOT tree ``Singles`` with fixed names and units, read and written."""
 
+import contextlib
 import itertools
 from collections.abc import Iterable
 from pathlib import Path
@@ -94,7 +95,8 @@ def write_gate9(path: Path, chunks: Iterable[Singles]) -> int:
                 )
                 n_written += n
     except OSError as error:
-        path.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            path.unlink()
         raise FileError(
             f"{path}: cannot be written ({error.strerror or error}); make room or choose another "
             "place"

@@ -11,7 +11,6 @@ from psimg.lifetime.spectrum_fit import SpectrumFit
 from psimg.report.drawing import (
     INK,
     PALE,
-    TEXT_SIZE,
     TICK_SIZE,
     TITLE_SIZE,
     drawable,
@@ -67,8 +66,8 @@ def draw_energy(
     last = float(energy.edges_kev[filled[-1] + 1]) if len(filled) else 0.0
     axes.set_xlim(0.0, 1.04 * max(last, prompt_kev[1], annihilation_kev[1]))
     highest = max(int(energy.counts.max(initial=0)), 1)
-    axes.set_yscale("log")
     axes.set_ylim(0.6, highest * 4)
+    axes.set_yscale("log")
     axes.set_xlabel("energy [keV]")
     axes.set_ylabel(f"singles per {_width_label(energy.edges_kev, 'keV')}")
     title = f"{int(energy.counts.sum()) + energy.n_above:,} singles"
@@ -198,8 +197,9 @@ def _set_range(axes: Axes, fit: SpectrumFit, fitted: bool) -> None:
         level = float(fit.expected[-1].mean())
         low = max(min(low, 0.5 * level), 0.05) if level > 0 else low
         high = max(high, float(fit.expected.sum(axis=0).max()))
-    axes.set_yscale("log")
+    # Limits first: matplotlib warns of a logarithmic axis without any value above zero.
     axes.set_ylim(low, 3.0 * max(high, 2 * low))
+    axes.set_yscale("log")
     axes.set_xlim(float(fit.edges_ns[0]), float(fit.edges_ns[-1]))
 
 

@@ -105,8 +105,20 @@ def render_page(content: ReportContent, pictures: "tuple[Picture, ...]") -> str:
         ok=FitStatus.OK,
         status_of=FitStatus,
         voxels_by_status=_voxels_by_status(content),
+        warnings=[*content.warnings, *_warnings(content)],
         settings=_sections(content.settings),
     )
+
+
+def _warnings(content: ReportContent) -> list[str]:
+    """Return what the fits themselves warn of."""
+    fit = content.calibration
+    if not is_poor(fit):
+        return []
+    return [
+        "the model does not describe the spectrum of all events (deviance "
+        f"{number(fit.deviance, 4)} for {fit.ndf} degrees of freedom): see the time response"
+    ]
 
 
 def _fitted_voxels(content: ReportContent) -> dict[str, Any]:

@@ -49,7 +49,9 @@ def with_error(value: float, error: float) -> str:
         return NO_VALUE
     if not (math.isfinite(error) and error > 0):
         return f"{value:.4g}"
-    decimals = min(max(1 - math.floor(math.log10(error)), 0), 9)
+    # The exponent after rounding: 0.0996 is 0.10, not 0.100.
+    exponent = int(f"{error:.1e}".partition("e")[2])
+    decimals = min(max(1 - exponent, 0), 9)
     return f"{value:.{decimals}f} ± {error:.{decimals}f}"
 
 

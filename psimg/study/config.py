@@ -385,6 +385,8 @@ def _box(low: Any, high: Any) -> str:
     return ", ".join(f"{a:g} to {b:g}" for a, b in zip(low, high, strict=True))
 
 
+_UNION = ("ColumnSpec", "float")
+"""Types that pydantic names in the place of an error, and no key of a study."""
 _UNKNOWN_KEY = ("unexpected_keyword_argument", "extra_forbidden")
 
 
@@ -392,7 +394,7 @@ def _explain(error: ValidationError) -> str:
     """Say what is wrong with a study, by key, in one line: a misspelt key before all else."""
     errors = error.errors()
     first = next((e for e in errors if e["type"] in _UNKNOWN_KEY), errors[0])
-    place = [str(part) for part in first["loc"] if part not in (*REGION_SPECS, "ColumnSpec", "float")]
+    place = [str(part) for part in first["loc"] if part not in (*REGION_SPECS, *_UNION)]
     key = ".".join(place)
     if first["type"] in _UNKNOWN_KEY:
         known = _known_keys(place[:-1], first["loc"])

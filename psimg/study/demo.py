@@ -17,7 +17,8 @@ from psimg.study.config import read_study
 from psimg.study.record import run_and_write
 from psimg.study.run import Progress, StudyResult
 
-ACTIVITY_MBQ = 10.0
+ACTIVITY_MBQ = 8.0
+N_DECAYS = 6_000_000
 SCANNER = SCANNERS["vision-quadra"]
 SINGLES, STUDY, RESULTS = "singles.root", "study.toml", "results"
 
@@ -42,8 +43,8 @@ delays_ns = [200.0, 300.0, 400.0, 500.0]
 object = "phantom"
 
 [grid]
-voxel_mm = 6.0
-extent_mm = [204.0, 204.0, 180.0]
+voxel_mm = 8.0
+extent_mm = [208.0, 208.0, 184.0]
 
 [spectrum]
 start_ns = -10.0
@@ -98,7 +99,7 @@ class DemoResult:
 def run_demo(
     directory: Path,
     *,
-    n_decays: int = 2_500_000,
+    n_decays: int = N_DECAYS,
     seed: int = 1,
     overwrite: bool = False,
     progress: Progress | None = None,

@@ -16,14 +16,13 @@ from psimg.lifetime import calibrate_response, fit_regions
 from psimg.simulate import nema_like, simulate_singles
 from psimg.spectra import bin_regions
 from psimg.study import read_study
-from psimg.study.demo import ACTIVITY_MBQ, SCANNER, SINGLES, study_text
+from psimg.study.demo import ACTIVITY_MBQ, N_DECAYS, SCANNER, SINGLES, study_text
 
 PAGE = Path(__file__).parents[2] / "docs" / "studies" / "demo_pulls.md"
-N_DECAYS = 2_500_000
 
 
 def demo_study():
-    """The study of the demonstration; its input file need not exist."""
+    """Return the study of the demonstration; its input file need not exist."""
     with TemporaryDirectory() as folder:
         path = Path(folder) / "study.toml"
         path.write_text(study_text(nema_like()))
@@ -63,7 +62,7 @@ def spectra_of_seed(study, seed):
 
 
 def fits_of_seed(study, seed):
-    """The fits of the regions, for all triplets as the demonstration has them and for true ones."""
+    """Return the fits of calibration and regions, for all triplets and for true ones."""
     spectra = spectra_of_seed(study, seed)
     fits = {}
     for kind in ("all", "true"):

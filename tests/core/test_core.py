@@ -137,7 +137,7 @@ REGIONS = [
 @pytest.mark.parametrize(("region", "volume"), REGIONS, ids=lambda x: getattr(x, "name", ""))
 def test_a_region_has_its_volume_about_its_centre_and_stays_in_its_bounds(region, volume):
     n = 200_000
-    point = np.random.default_rng(3).uniform(-20, 20, (n, 3)) + [5.0, -3.0, 2.0]
+    point = np.random.default_rng(3).uniform(-20, 20, (n, 3)) + np.array([5.0, -3.0, 2.0])
 
     inside = region.contains(point)
 

@@ -60,7 +60,10 @@ def slow_triplets(singles: Singles, options: SelectOptions) -> tuple[list[tuple]
 
 
 def labels(triplets: Triplets) -> list[tuple]:
-    return [(*map(int, d[:2]), int(w), int(d[2])) for d, w in zip(triplets.decay, triplets.window)]
+    return [
+        (*map(int, d[:2]), int(w), int(d[2]))
+        for d, w in zip(triplets.decay, triplets.window, strict=True)
+    ]
 
 
 def chunked(singles: Singles, options: SelectOptions, cuts: list[int]) -> tuple[list[tuple], int]:

@@ -174,7 +174,9 @@ def test_delayed_windows_make_the_lifetime_more_precise_without_bias():
 
     pull = [(fit.tau_ops_ns - 2.0) / fit.tau_ops_error_ns for fit in delayed]
     assert abs(np.median(pull)) < 4 * 1.25 / np.sqrt(n_toy)
-    gain = np.median([d.tau_ops_error_ns / f.tau_ops_error_ns for d, f in zip(delayed, flat)])
+    gain = np.median(
+        [d.tau_ops_error_ns / f.tau_ops_error_ns for d, f in zip(delayed, flat, strict=True)]
+    )
     expected = [np.sqrt(fisher_covariance(n, background, k)[0, 0]) for k in (n_delays, 0)]
     assert expected[0] < 0.95 * expected[1]
     assert_allclose(gain, expected[0] / expected[1], rtol=0.02)

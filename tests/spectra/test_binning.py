@@ -202,7 +202,7 @@ def test_spectra_that_contradict_themselves_are_errors(change, match):
 
 
 def test_a_step_that_does_not_divide_the_range_is_an_error():
-    with pytest.raises(SettingsError, match="step_ns = 0.7 does not divide the range"):
+    with pytest.raises(SettingsError, match=r"step_ns = 0\.7 does not divide the range"):
         SpectrumOptions(step_ns=0.7)
 
 

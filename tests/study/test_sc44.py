@@ -1,6 +1,5 @@
 """The Geant4 acquisition of four inserts with known truth; skipped where it is not at hand."""
 
-import itertools
 import json
 import tomllib
 from pathlib import Path
@@ -44,13 +43,14 @@ def test_triplets_in_the_singles_are_those_of_a_slow_obvious_finder(sc44, tmp_pa
     t = singles.time_ns
     expected, n_pairs = [], 0
     for a, i in enumerate(pair):
-        for j in itertools.takewhile(
-            lambda j: t[j] - t[i] <= options.pair_window_ns, pair[a + 1 :]
-        ):
+        for j in pair[a + 1 :]:
+            if t[j] - t[i] > options.pair_window_ns:
+                break
             n_pairs += 1
             mean = 0.5 * (t[i] + t[j])
-            first = np.searchsorted(t[prompt], mean - high - 1.0)
-            for k in itertools.takewhile(lambda k: t[k] <= mean - low + 1.0, prompt[first:]):
+            for k in prompt[np.searchsorted(t[prompt], mean - high - 1.0) :]:
+                if t[k] > mean - low + 1.0:
+                    break
                 if low <= mean - t[k] <= high:
                     expected.append((t[i], t[j], t[k]))
     assert found.n_pairs == n_pairs
