@@ -135,18 +135,17 @@ def _two_groups(
     groups, link = model.groups
     if len(groups) == 1:
         return np.zeros(len(link)), link[:, 0]
-    ops_column = groups.index(model.names[model.ops])
-    ops = link[:, ops_column]
-    if calibration is not None and np.all(np.isfinite(calibration.intensities)):
-        shares = calibration.intensities
-    else:
-        shares = np.array([c.intensity or 0.0 for c in model.components])
-    # What the o-Ps group brings along is not the fast group's.
-    fast = np.maximum(shares - ops * shares[model.ops] / ops[model.ops], 0.0)
-    fast[model.ops] = 0.0
-    if not fast.any():
-        raise SettingsError("the components' intensities leave nothing beside o-Ps; state them")
-    return fast / fast.sum(), ops
+    ops = link[:, groups.index(model.names[model.ops])]
+    own = np.array([c.intensity or 0.0 for c in model.components])
+    fitted = own if calibration is None else calibration.intensities
+    for shares in (fitted, own):
+        # What the o-Ps group brings along is not the fast group's.
+        fast = np.maximum(shares - ops * shares[model.ops] / ops[model.ops], 0.0)
+        fast[model.ops] = 0.0
+        # A calibration without a value, or without fast components, has no mixture to give.
+        if fast.sum() > 0:
+            return fast / fast.sum(), ops
+    raise SettingsError("the components' intensities leave nothing beside o-Ps; state them")
 
 
 def _maps(

@@ -198,7 +198,7 @@ def _set_range(axes: Axes, fit: SpectrumFit, fitted: bool) -> None:
         low = max(min(low, 0.5 * level), 0.05) if level > 0 else low
         high = max(high, float(fit.expected.sum(axis=0).max()))
     # Limits first: matplotlib warns of a logarithmic axis without any value above zero.
-    axes.set_ylim(low, 3.0 * max(high, 2 * low))
+    axes.set_ylim(low, 3.0 * max(high, 4.0))
     axes.set_yscale("log")
     axes.set_xlim(float(fit.edges_ns[0]), float(fit.edges_ns[-1]))
 

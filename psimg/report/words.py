@@ -35,9 +35,9 @@ def number(value: float, digits: int = 3) -> str:
         return NO_VALUE
     if value == 0:
         return "0"
-    # Never 1.2e+04, which %g writes for whole numbers of more digits than asked for.
-    decimals = digits - 1 - math.floor(math.log10(abs(value)))
-    return f"{value:,.{min(max(decimals, 0), 9)}f}"
+    # Not %g: it writes whole numbers of more digits than asked for as powers of ten.
+    exponent = int(f"{value:.{digits - 1}e}".partition("e")[2])
+    return f"{value:,.{min(max(digits - 1 - exponent, 0), 9)}f}"
 
 
 def with_error(value: float, error: float) -> str:

@@ -279,3 +279,24 @@ def test_region_spectra_are_not_fitted_as_voxels():
 
     with pytest.raises(DataError, match="fit them with fit_regions"):
         fit_voxels(spectra, model=KNOWN)
+
+
+def test_a_calibration_without_fast_components_leaves_the_models_mixture():
+    model = LifetimeModel(intensities="free").with_response(MU, SIGMA)
+    only_ops = fit_spectrum(np.round(1e5 * shape(2.0)), EDGES, model=model)
+    spectra = spectra_of(np.round(expected_counts(1e5, 1e4)))
+
+    maps = fit_voxels(spectra, model=model, calibration=only_ops)
+
+    assert_allclose(maps.values, fit_voxels(spectra, model=model).values, rtol=0.05)
+
+
+def test_a_model_without_fast_components_is_an_error():
+    pps, direct, ops = standard_components()
+    bare = tuple(Component(name=c.name, tau_ns=c.tau_ns, free=c.free) for c in (pps, direct, ops))
+
+    with pytest.raises(SettingsError, match="leave nothing beside o-Ps; state them"):
+        fit_voxels(
+            spectra_of(np.ones(N_BIN, int)),
+            model=LifetimeModel(components=bare).with_response(MU, SIGMA),
+        )
