@@ -17,6 +17,8 @@ from psimg.spectra.values import LifetimeSpectra
 log = logging.getLogger(__name__)
 
 _BLOCK = 4096
+_LEAST_FAST = 0.01
+"""Share of positrons in the fast group below which its mixture is noise."""
 
 
 def fit_voxels(
@@ -142,8 +144,8 @@ def _two_groups(
         # What the o-Ps group brings along is not the fast group's.
         fast = np.maximum(shares - ops * shares[model.ops] / ops[model.ops], 0.0)
         fast[model.ops] = 0.0
-        # A calibration without a value, or without fast components, has no mixture to give.
-        if fast.sum() > 0:
+        # A calibration without a value, or with next to no fast components, has no mixture to give.
+        if fast.sum() > _LEAST_FAST:
             return fast / fast.sum(), ops
     raise SettingsError("the components' intensities leave nothing beside o-Ps; state them")
 
