@@ -76,7 +76,7 @@ def write_gate9(path: Path, chunks: Iterable[Singles]) -> int:
     chunks = iter(chunks)
     first = next(chunks, None)
     labels = [(role, source) for role, source in _LABELS if getattr(first, role, None) is not None]
-    branches |= {"time": np.float64} | {source: np.int32 for _, source in labels}
+    branches |= {"time": np.float64} | {source: np.int64 for _, source in labels}
     n_written = 0
     try:
         with uproot.recreate(path, compression=uproot.ZLIB(1)) as file:
@@ -107,5 +107,5 @@ def write_gate9(path: Path, chunks: Iterable[Singles]) -> int:
     return n_written
 
 
-def _label(given: NDArray[np.int64] | None, n: int) -> NDArray[np.int32]:
-    return np.full(n, -1, np.int32) if given is None else given.astype(np.int32)
+def _label(given: NDArray[np.int64] | None, n: int) -> NDArray[np.int64]:
+    return np.full(n, -1) if given is None else given

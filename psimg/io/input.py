@@ -25,6 +25,9 @@ log = logging.getLogger(__name__)
 FORMATS = ("quadra-xyzt", "gate9", "root", "csv", "npz")
 """Names of the readable formats."""
 
+_COARSEST_CLOCK_NS = 0.01
+"""Step of the clock above which it would widen dt [ns]."""
+
 Content = Literal["singles", "triplets", "events"]
 
 
@@ -99,7 +102,8 @@ class InputFile:
         Raises
         ------
         FileError
-            If the file has no row, breaks off, or more than half of its rows are not finite.
+            If the file has no row, breaks off, more than half of its rows are not finite, or its
+            times are too large for a float64 to hold picoseconds.
         """
         origin: Any = None
         n_read = n_not_finite = 0
@@ -127,7 +131,18 @@ class InputFile:
             return 0
         times = columns[name]
         finite = times[np.isfinite(times)]
-        return finite[0] if len(finite) else None
+        if not len(finite):
+            return None
+        if times.dtype.kind == "f":
+            factor = next(c.factor for c in self.columns if c.role == name)
+            step_ns = float(np.spacing(np.abs(finite[0]))) * factor
+            if step_ns > _COARSEST_CLOCK_NS:
+                raise FileError(
+                    f"{self.path}: times start at {finite[0]:.10g}, where a float64 steps by "
+                    f"{step_ns:.2g} ns; subtract the start of the acquisition before exporting, or "
+                    "export integer picoseconds"
+                )
+        return finite[0]
 
     def _convert(self, columns: dict[str, NDArray[Any]], length: int, origin: Any) -> InputChunk:
         good = np.ones(length, np.bool_)

@@ -1,6 +1,7 @@
 """Fit one spectrum with iminuit: regions, and the calibration of the time response."""
 
 import logging
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
@@ -132,6 +133,15 @@ class SpectrumFit:
     def background_fraction(self) -> float:
         """Share of random triplets among the events expected in the spectrum."""
         return float(self.expected[-1].sum() / self.expected.sum())
+
+    @property
+    def is_poor(self) -> bool:
+        """Whether the model does not describe the spectrum; False where nothing was fitted.
+
+        The deviance of bins that expect one or two events is up to 1.2 a bin; beyond that, five of
+        its standard deviations ``sqrt(2 ndf)`` are no chance.
+        """
+        return self.deviance > 1.2 * self.ndf + 5.0 * math.sqrt(2.0 * self.ndf)
 
     def _fixed(self) -> dict[str, float]:
         known = {f"tau_{c.name}_ns": c.tau_ns for c in self.model.components}

@@ -18,7 +18,6 @@ from psimg.report.words import (
     NO_VALUE,
     STATUS_MEANING,
     STATUS_WORDS,
-    is_poor,
     number,
     percent,
     share_of,
@@ -96,7 +95,6 @@ def render_page(content: ReportContent, pictures: "tuple[Picture, ...]") -> str:
         pictures=pictures,
         fitted_voxels=_fitted_voxels(content),
         response=_response(content),
-        is_poor=is_poor,
         share_of=share_of,
         with_error=with_error,
         words=STATUS_WORDS,
@@ -105,20 +103,9 @@ def render_page(content: ReportContent, pictures: "tuple[Picture, ...]") -> str:
         ok=FitStatus.OK,
         status_of=FitStatus,
         voxels_by_status=_voxels_by_status(content),
-        warnings=[*content.warnings, *_warnings(content)],
+        warnings=content.warnings,
         settings=_sections(content.settings),
     )
-
-
-def _warnings(content: ReportContent) -> list[str]:
-    """Return what the fits themselves warn of."""
-    fit = content.calibration
-    if not is_poor(fit):
-        return []
-    return [
-        "the model does not describe the spectrum of all events (deviance "
-        f"{number(fit.deviance, 4)} for {fit.ndf} degrees of freedom): see the time response"
-    ]
 
 
 def _fitted_voxels(content: ReportContent) -> dict[str, Any]:

@@ -3,7 +3,6 @@
 import math
 
 from psimg.core.maps import FitStatus
-from psimg.lifetime.spectrum_fit import SpectrumFit
 
 NO_VALUE = "–"
 """What stands where there is no value."""
@@ -69,12 +68,3 @@ def share_of(part: int, whole: int) -> str:
     if 0 < part < 1e-4 * whole:
         return "< 0.01"
     return percent(part / whole)
-
-
-def is_poor(fit: SpectrumFit) -> bool:
-    """Whether the model does not describe a spectrum.
-
-    The deviance of bins that expect one or two events is up to 1.2 a bin; beyond that, five of its
-    standard deviations ``sqrt(2 ndf)`` are no chance.
-    """
-    return fit.deviance > 1.2 * fit.ndf + 5.0 * math.sqrt(2.0 * fit.ndf)

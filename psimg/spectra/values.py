@@ -88,6 +88,19 @@ class LifetimeSpectra:
             delayed[rows] += part.delayed
         return replace(total, voxel=voxel, counts=counts, delayed=delayed)
 
+    def summed(self, name: str) -> "LifetimeSpectra":
+        """Return the sum of all rows as the spectrum of one region of this name."""
+        return LifetimeSpectra(
+            edges_ns=self.edges_ns,
+            counts=self.counts.sum(axis=0, dtype=np.uint32)[None],
+            delayed=self.delayed.sum(axis=0, dtype=np.uint32)[None],
+            n_delays=self.n_delays,
+            n_events=self.n_events,
+            n_outside=self.n_outside,
+            n_outside_dt=self.n_outside_dt,
+            names=(name,),
+        )
+
     def region(self, name: str) -> int:
         """Return the row of region ``name``; `DataError` if there is none."""
         if self.names is None or name not in self.names:

@@ -334,6 +334,9 @@ def _prepare(path: Path, settings: StudyFile) -> Study:
     regions = tuple(_load(base, spec) for spec in settings.regions)
     names = [region.name for region in regions]
     for name in names:
+        if not name.strip() or "/" in name:
+            raise SettingsError(f"region name {name!r}: expected a name without a slash")
+    for name in names:
         if names.count(name) > 1:
             raise SettingsError(f"two regions are named {name!r}; give each its own name")
     for region in regions:

@@ -16,7 +16,6 @@ from numpy.typing import NDArray
 
 from psimg.core.errors import DataError, FileError, SettingsError
 from psimg.core.maps import FitStatus, ParameterMaps
-from psimg.core.regions import Everywhere, Region
 from psimg.core.scanner import Scanner
 from psimg.core.stage import Stage
 from psimg.events.locate import locate_triplets
@@ -59,11 +58,11 @@ class StudyResult:
     energy: EnergySpectrum | None
     """Energies of the singles; None for located events."""
     total: LifetimeSpectra
-    """The spectrum of all events."""
+    """The spectrum of all events in the grid, as a region named ``all``."""
     spectra: LifetimeSpectra
-    """Spectra of the regions; of all events where the study names none."""
+    """Spectra of the regions; that of all events where the study names none."""
     calibration: SpectrumFit
-    """The fit of all events that gave the response."""
+    """The fit of all events in the grid, which gave the response."""
     model: LifetimeModel
     """The model of regions and voxels, its response known."""
     regions: tuple[SpectrumFit, ...]
@@ -78,10 +77,8 @@ class _Run:
     """What a run adds up while chunks go by."""
 
     study: Study
-    regions: tuple[Region, ...]
     edges: NDArray[np.float64]
     counter: VoxelCounter
-    total: LifetimeSpectra
     spectra: LifetimeSpectra
     energy: EnergySpectrum | None = None
     truth_known: bool = False
@@ -151,17 +148,14 @@ def _start(study: Study) -> _Run:
     edges = study.settings.spectrum.edges_ns
     n_delays = len(study.settings.select.delays_ns)
     _require_memory(study.grid.n_voxel * (len(edges) - 1) * 4 * (2 if n_delays else 1), study)
-    regions = study.regions or (Everywhere(),)
     nothing = LifetimeEvents(
         position_mm=np.empty((0, 3)), dt_ns=np.empty(0), window=np.empty(0, np.uint8)
     )
     return _Run(
         study=study,
-        regions=regions,
         edges=edges,
         counter=VoxelCounter(grid=study.grid, edges_ns=edges, n_delays=n_delays),
-        total=bin_regions(nothing, regions=(Everywhere(),), edges_ns=edges, n_delays=n_delays),
-        spectra=bin_regions(nothing, regions=regions, edges_ns=edges, n_delays=n_delays),
+        spectra=bin_regions(nothing, regions=study.regions, edges_ns=edges, n_delays=n_delays),
     )
 
 
@@ -273,10 +267,7 @@ def _from_events(run: _Run, events: LifetimeEvents) -> None:
     n_delays = len(run.study.settings.select.delays_ns)
     with run.timed("histogram"):
         run.counter.add(kept)
-        run.total += bin_regions(
-            kept, regions=(Everywhere(),), edges_ns=run.edges, n_delays=n_delays
-        )
-        run.spectra += bin_regions(kept, regions=run.regions, edges_ns=run.edges, n_delays=n_delays)
+        run.spectra += bin_regions(kept, regions=run.study.regions, edges_ns=run.edges, n_delays=n_delays)
 
 
 def _count(run: _Run, prompt: str, delayed: str, window: NDArray[np.uint8]) -> None:
@@ -308,11 +299,13 @@ def _fit(
     settings = run.study.settings
     warnings: list[str] = []
     voxels = run.counter.spectra()
+    total = voxels.summed("all")
+    spectra = run.spectra if run.study.regions else total
     with run.timed("fit_regions"):
-        calibration = calibrate_response(run.total, model=settings.model, options=settings.fit)
+        calibration = calibrate_response(total, model=settings.model, options=settings.fit)
         model = _with_known_response(calibration, settings.model, run.study.scanner, warnings)
         fits = fit_regions(
-            run.spectra,
+            spectra,
             model=model,
             options=settings.fit,
             progress=lambda done, total: progress("regions", done, total),
@@ -326,7 +319,7 @@ def _fit(
             progress=lambda done, total: progress("voxels", done, total),
         )
     counts = complete_counts(
-        run.counts, content, voxels=voxels, regions=run.spectra, truth_known=run.truth_known
+        run.counts, content, voxels=voxels, regions=spectra, truth_known=run.truth_known
     )
     stages = path_of_events(counts, content)
     _log_stages(stages)
@@ -335,6 +328,16 @@ def _fit(
             f"{counts['n_not_finite']} of {counts['n_rows']} rows held NaN or infinite numbers and "
             "were dropped"
         )
+    if calibration.is_poor:
+        hint = "" if run.study.object else ": restrict the events to an object (select.object)"
+        warnings.append(
+            "the model does not describe the spectrum of all events (deviance "
+            f"{calibration.deviance:.0f} for {calibration.ndf} degrees of freedom), so the time "
+            f"response and with it all fits may be off by more than their errors{hint}"
+        )
+    poor = [fit.name for fit in fits if fit.is_poor]
+    if poor:
+        warnings.append(f"the model does not describe the spectrum of {', '.join(poor)}")
     failed = [fit.name for fit in fits if fit.status != FitStatus.OK]
     if failed:
         warnings.append(f"no value for {', '.join(failed)}: see status in regions.csv")
@@ -354,8 +357,8 @@ def _fit(
         stages=stages,
         seconds=run.seconds,
         energy=run.energy,
-        total=run.total,
-        spectra=run.spectra,
+        total=total,
+        spectra=spectra,
         calibration=calibration,
         model=model,
         regions=fits,

@@ -249,3 +249,12 @@ def test_memory_of_npz_does_not_grow_with_the_file(tmp_path, peak_memory, save):
 
     # Same chunks, same peak; one chunk of 4 columns is allowed for what is decompressed ahead.
     assert peaks[1] <= peaks[0] + 20_000 * 4 * 8
+
+
+def test_a_clock_that_a_float64_cannot_hold_to_picoseconds_is_refused(tmp_path, singles):
+    path = tmp_path / "a.npz"
+    np.savez(path, **(singles | {"time": 1.7e9 + np.arange(23) * 1e-9}))
+    options = InputOptions(columns={"time": ColumnSpec(name="time", unit="s")})
+
+    with pytest.raises(FileError, match=r"times start at 1700000000, where a float64 steps by 2"):
+        list(open_input(path, options=options).chunks())

@@ -16,7 +16,6 @@ from psimg.report.pictures import file_name
 from psimg.report.words import (
     STATUS_MEANING,
     STATUS_WORDS,
-    is_poor,
     number,
     percent,
     share_of,
@@ -210,18 +209,18 @@ def test_page_says_that_a_response_was_assumed(make_content, make_fit):
     assert "σ = 100 ps (assumed; 235 ps FWHM)" in page.text
 
 
-def test_page_warns_where_the_model_does_not_describe_all_events(make_content, make_fit):
+def test_page_says_where_the_model_does_not_describe_all_events(make_content, make_fit):
     fit = replace(make_fit("calibration"), deviance=400.0)
-    assert is_poor(fit)  # 96 degrees of freedom
+    assert fit.is_poor  # 96 degrees of freedom
 
-    page = render(make_content(calibration=fit, warnings=["first"]))
+    page = render(make_content(calibration=fit))
 
-    assert "Warnings first the model does not describe the spectrum of all events" in page.text
+    assert "The model does not describe the spectrum of all events" in page.text
 
 
 def test_chance_alone_makes_no_fit_poor(make_fit):
     for n_events in (60, 300, 1000, 20_000):
-        assert not is_poor(make_fit("good", n_events))
+        assert not make_fit("good", n_events).is_poor
 
 
 def test_page_shows_warnings_and_no_box_without_them(make_content):

@@ -126,7 +126,8 @@ def test_a_study_without_regions_fits_all_events_as_one(study_file):
 
     assert [fit.name for fit in result.regions] == ["all"]
     assert result.regions[0].n_events == result.total.counts.sum()
-    assert result.counts["n_outside_regions"] == 0
+    assert result.regions[0].n_events == result.counts["n_binned"]
+    assert result.counts["n_outside_regions"] == result.counts["n_outside"]
 
 
 def test_too_few_events_for_the_response_are_said_and_the_scanners_width_is_used(study_file):
@@ -309,3 +310,18 @@ def test_overwriting_replaces_results_and_keeps_what_is_not_psimgs(study_file, t
     assert mine.read_text() == "mine"
     assert (tmp_path / "results" / "regions.csv").read_text() != "old"
     assert not [path for path in tmp_path.iterdir() if path.name.startswith(".")]
+
+
+def test_a_spectrum_that_the_model_does_not_describe_is_a_warning_with_a_hint(tmp_path):
+    rng = np.random.default_rng(1)
+    dt = np.concatenate([rng.exponential(1.0, 20_000), rng.uniform(-3, 0, 6_000)])
+    np.savez(tmp_path / "events.npz", dt_ns=dt, **{f"{a}_mm": np.zeros(len(dt)) for a in "xyz"})
+    (tmp_path / "study.toml").write_text(
+        '[input]\nfiles = ["events.npz"]\n[grid]\nshape = [2, 2, 2]\n[output]\nformats = []\n'
+    )
+
+    result = run_study(read_study(tmp_path / "study.toml"))
+
+    assert result.calibration.is_poor
+    assert any("does not describe" in text and "select.object" in text for text in result.warnings)
+    assert any("spectrum of all" in text for text in result.warnings)
