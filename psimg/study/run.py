@@ -267,7 +267,9 @@ def _from_events(run: _Run, events: LifetimeEvents) -> None:
     n_delays = len(run.study.settings.select.delays_ns)
     with run.timed("histogram"):
         run.counter.add(kept)
-        run.spectra += bin_regions(kept, regions=run.study.regions, edges_ns=run.edges, n_delays=n_delays)
+        run.spectra += bin_regions(
+            kept, regions=run.study.regions, edges_ns=run.edges, n_delays=n_delays
+        )
 
 
 def _count(run: _Run, prompt: str, delayed: str, window: NDArray[np.uint8]) -> None:
