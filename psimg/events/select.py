@@ -8,10 +8,18 @@ from numpy.typing import NDArray
 
 from psimg.core.errors import SettingsError
 from psimg.core.settings import SETTINGS_CONFIG, require_positive, require_window
-from psimg.events._pairing import count_triplets, fill_triplets
+from psimg.events._pairing import (
+    count_candidates,
+    count_triplets,
+    fill_candidates,
+    fill_triplets,
+)
 from psimg.events.values import Singles, Triplets
 
 _T = TypeVar("_T", bound=np.generic)
+
+_N_BLOCK = 64
+"""Blocks that threads share out; the same for any number of threads."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -70,10 +78,10 @@ class SelectOptions:
 
 @dataclass(frozen=True, eq=False, kw_only=True, slots=True)
 class Carry:
-    """Candidate singles of a chunk's end, whose triplets the next chunk may complete."""
+    """Singles of a chunk's end, whose triplets the next chunk may complete."""
 
-    annihilation: Singles
-    prompt: Singles
+    singles: Singles
+    """Candidates of both windows, in time order."""
 
 
 @dataclass(frozen=True, eq=False, kw_only=True, slots=True)
@@ -117,27 +125,24 @@ def find_triplets(
         photon, second, window and prompt in time order: the same list for any cut into chunks.
     """
     options = options or SelectOptions()
-    annihilation = singles.take(_within(singles.energy_kev, options.annihilation_kev))
-    prompt = singles.take(_within(singles.energy_kev, options.prompt_kev))
-    n_annihilation, n_prompt = len(annihilation), len(prompt)
-    if carry is not None:
-        annihilation = carry.annihilation.joined(annihilation)
-        prompt = carry.prompt.joined(prompt)
+    parts = [singles] if carry is None else [carry.singles, singles]
+    candidates = [_Candidates.of(part, options) for part in parts]
+    both = candidates[0] if carry is None else candidates[0].joined(candidates[1])
     before, after = options.reach_ns
 
-    n_anchor = len(annihilation)
+    n_anchor = len(both.pair_time)
     if not last:
         # A single at the time of the last one may still come; only what lies before is complete.
         seen = singles.time_ns[-1] if len(singles) else -np.inf
-        n_anchor = int(np.searchsorted(annihilation.time_ns, seen - after, side="left"))
+        n_anchor = int(np.searchsorted(both.pair_time, seen - after, side="left"))
 
-    triplets, n_pairs = _combine(annihilation, prompt, n_anchor, options)
+    row, window, n_pairs = _combine(both, n_anchor, options)
     return FoundTriplets(
-        triplets=triplets,
-        n_annihilation=n_annihilation,
-        n_prompt=n_prompt,
+        triplets=_gather(parts, both, row, window, options),
+        n_annihilation=len(candidates[-1].pair_time),
+        n_prompt=len(candidates[-1].prompt_time),
         n_pairs=n_pairs,
-        carry=_carry_over(annihilation, prompt, n_anchor, before),
+        carry=Carry(singles=_left_over(parts, both, n_anchor, before)),
     )
 
 
@@ -166,67 +171,115 @@ def _within(value: NDArray[np.float64], window: tuple[float, float]) -> NDArray[
     return (value >= window[0]) & (value <= window[1])
 
 
-def _carry_over(annihilation: Singles, prompt: Singles, n_anchor: int, before: float) -> Carry:
-    """Keep the anchors still open and the prompts that they can reach."""
-    if n_anchor == len(annihilation):
-        # No anchor is open, but one may follow at the very time of the last single seen.
-        cut = max((s.time_ns[-1] for s in (annihilation, prompt) if len(s)), default=-np.inf)
-    else:
-        cut = annihilation.time_ns[n_anchor]
-    # One ns of margin: rounding of times must never lose a prompt on the window's edge.
-    n_past = int(np.searchsorted(prompt.time_ns, cut - before - 1.0, side="left"))
-    return Carry(
-        annihilation=annihilation.take(slice(n_anchor, None)),
-        prompt=prompt.take(slice(n_past, None)),
-    )
+@dataclass(frozen=True, eq=False, slots=True)
+class _Candidates:
+    """The singles of the two energy windows: rows and times, not their other columns.
+
+    Rows count through the carried singles and on through the chunk's.
+    """
+
+    n_singles: int
+    pair_row: NDArray[np.int64]
+    pair_time: NDArray[np.float64]
+    prompt_row: NDArray[np.int64]
+    prompt_time: NDArray[np.float64]
+
+    @classmethod
+    def of(cls, singles: Singles, options: SelectOptions) -> "_Candidates":
+        """Pick the candidates of some singles in two passes over their energies."""
+        windows = np.array([options.annihilation_kev, options.prompt_kev])
+        counts = np.empty((_N_BLOCK, 2), np.int64)
+        count_candidates(singles.energy_kev, windows, _N_BLOCK, counts)
+        # The annihilation singles of all blocks come first, then the prompts of all blocks.
+        flat = counts.T.ravel()
+        starts = np.ascontiguousarray((np.cumsum(flat) - flat).reshape(2, _N_BLOCK).T)
+        n_pair, n_all = int(counts[:, 0].sum()), int(flat.sum())
+        row, time = np.empty(n_all, np.int64), np.empty(n_all)
+        fill_candidates(singles.energy_kev, singles.time_ns, windows, starts, row, time)
+        return cls(len(singles), row[:n_pair], time[:n_pair], row[n_pair:], time[n_pair:])
+
+    def joined(self, later: "_Candidates") -> "_Candidates":
+        """Return the candidates of two lists of singles, one after the other."""
+        return _Candidates(
+            self.n_singles + later.n_singles,
+            np.concatenate([self.pair_row, later.pair_row + self.n_singles]),
+            np.concatenate([self.pair_time, later.pair_time]),
+            np.concatenate([self.prompt_row, later.prompt_row + self.n_singles]),
+            np.concatenate([self.prompt_time, later.prompt_time]),
+        )
 
 
 def _combine(
-    annihilation: Singles,
-    prompt: Singles,
-    n_anchor: int,
-    options: SelectOptions,
-) -> tuple[Triplets, int]:
-    """Run the compiled finder over the anchors and gather the columns of its triplets."""
-    delays = np.array([0.0, *options.delays_ns])
+    candidates: _Candidates, n_anchor: int, options: SelectOptions
+) -> tuple[NDArray[np.int64], NDArray[np.uint8], int]:
+    """Return (T, 3) rows of the triplets' singles, (T,) windows, and the number of pairs."""
     low, high = options.prompt_window_ns
-    counts = np.zeros(len(delays), np.int64)
     arguments = (
-        annihilation.time_ns,
-        prompt.time_ns,
+        candidates.pair_time,
+        candidates.prompt_time,
         n_anchor,
         options.pair_window_ns,
         low,
         high,
-        delays,
+        np.array([0.0, *options.delays_ns]),
     )
-    n_pairs = count_triplets(*arguments, counts)
-    row = np.empty((int(counts.sum()), 3), np.int64)
-    window = np.empty(len(row), np.uint8)
-    fill_triplets(*arguments, row, window)
+    n_pair, n_found = np.empty((2, _N_BLOCK), np.int64)
+    count_triplets(*arguments, n_pair, n_found)
+    position = np.empty((int(n_found.sum()), 3), np.int64)
+    window = np.empty(len(position), np.uint8)
+    fill_triplets(*arguments, np.cumsum(n_found) - n_found, position, window)
+    row = np.empty_like(position)
+    row[:, :2] = candidates.pair_row[position[:, :2]]
+    row[:, 2] = candidates.prompt_row[position[:, 2]]
+    return row, window, int(n_pair.sum())
 
-    first, second, third = row.T
-    time_ns = _three(annihilation.time_ns, prompt.time_ns, row)
-    time_ns[:, 2] += delays[window]
-    decay = None
-    if annihilation.decay is not None and prompt.decay is not None:
-        decay = _three(annihilation.decay, prompt.decay, row)
-    triplets = Triplets(
+
+def _gather(
+    parts: list[Singles],
+    candidates: _Candidates,
+    row: NDArray[np.int64],
+    window: NDArray[np.uint8],
+    options: SelectOptions,
+) -> Triplets:
+    """Fetch the columns of the triplets' singles from the carried singles and the chunk's."""
+    time_ns = _pick([part.time_ns for part in parts], row)
+    time_ns[:, 2] += np.array([0.0, *options.delays_ns])[window]
+    decays = [part.decay for part in parts]
+    known = [decay for decay in decays if decay is not None]
+    return Triplets(
         time_ns=time_ns,
-        energy_kev=_three(annihilation.energy_kev, prompt.energy_kev, row),
-        position_mm=np.stack(
-            [
-                annihilation.position_mm[first],
-                annihilation.position_mm[second],
-                prompt.position_mm[third],
-            ],
-            axis=1,
-        ),
+        energy_kev=_pick([part.energy_kev for part in parts], row),
+        position_mm=_pick([part.position_mm for part in parts], row),
         window=window,
-        decay=decay,
+        decay=_pick(known, row) if len(known) == len(decays) else None,
     )
-    return triplets, int(n_pairs)
 
 
-def _three(pair: NDArray[_T], prompt: NDArray[_T], row: NDArray[np.int64]) -> NDArray[_T]:
-    return np.stack([pair[row[:, 0]], pair[row[:, 1]], prompt[row[:, 2]]], axis=1)
+def _pick(columns: list[NDArray[_T]], row: NDArray[np.int64]) -> NDArray[_T]:
+    """Return the rows of one column cut in two, without joining the pieces."""
+    if len(columns) == 1:
+        return columns[0][row]
+    carried, fresh = columns
+    picked = fresh[np.maximum(row - len(carried), 0)] if len(fresh) else carried[row]
+    early = row < len(carried)
+    picked[early] = carried[row[early]]
+    return picked
+
+
+def _left_over(
+    parts: list[Singles], candidates: _Candidates, n_anchor: int, before: float
+) -> Singles:
+    """Return the singles of the anchors still open, and the prompts that they can reach."""
+    if n_anchor < len(candidates.pair_time):
+        cut = candidates.pair_time[n_anchor]
+    else:
+        # No anchor is open, but one may follow at the very time of the last single seen.
+        cut = max((part.time_ns[-1] for part in parts if len(part)), default=-np.inf)
+    # One ns of margin: rounding of times must never lose a prompt on the window's edge.
+    n_past = int(np.searchsorted(candidates.prompt_time, cut - before - 1.0, side="left"))
+    row = np.union1d(candidates.pair_row[n_anchor:], candidates.prompt_row[n_past:])
+    first, *rest = parts
+    kept = first.take(row[row < len(first)])
+    for part in rest:
+        kept = kept.joined(part.take(row[row >= len(first)] - len(first)))
+    return kept

@@ -1,5 +1,6 @@
 import itertools
 
+import numba as nb
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -206,3 +207,34 @@ def test_a_list_of_triplets_is_cut_by_the_windows_that_would_have_found_it():
 def test_windows_that_make_no_sense_are_errors(change, match):
     with pytest.raises(SettingsError, match=match):
         SelectOptions(**change)
+
+
+def test_a_photon_on_an_edge_that_both_windows_share_is_an_annihilation_photon():
+    options = SelectOptions(
+        annihilation_kev=(430.0, 700.0), prompt_kev=(700.0, 1300.0), prompt_window_ns=(-9.0, 9.0)
+    )
+    singles = singles_of(np.array([0.0, 1.0, 2.0]), np.array([700.0, 511.0, 900.0]))
+
+    found = find_triplets(singles, options=options)
+
+    assert (found.n_annihilation, found.n_prompt) == (2, 1)
+    assert labels(found.triplets) == [(0, 1, 0, 2)]
+
+
+def test_triplets_do_not_depend_on_the_number_of_threads():
+    rng = np.random.default_rng(12)
+    n = 3000
+    singles = singles_of(
+        np.sort(rng.uniform(0, 10_000, n)), rng.choice([300.0, 511.0, 1157.0], n).astype(float)
+    )
+    before = nb.get_num_threads()
+    found = []
+    try:
+        for n_thread in (1, min(2, nb.config.NUMBA_NUM_THREADS)):
+            nb.set_num_threads(n_thread)
+            found.append(find_triplets(singles, options=OPTIONS).triplets)
+    finally:
+        nb.set_num_threads(before)
+
+    assert len(found[0]) > 100
+    assert labels(found[0]) == labels(found[1]) == slow_triplets(singles, OPTIONS)[0]
