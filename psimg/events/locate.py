@@ -4,6 +4,7 @@ import numpy as np
 
 from psimg.core.errors import DataError
 from psimg.core.scanner import SPEED_OF_LIGHT_MM_NS
+from psimg.events._locating import locate
 from psimg.events.values import LifetimeEvents, Triplets
 
 
@@ -34,22 +35,15 @@ def locate_triplets(triplets: Triplets) -> LifetimeEvents:
     DataError
         If the annihilation photons of a triplet were detected in the same place.
     """
-    r1, r2, r3 = (triplets.position_mm[:, i] for i in range(3))
-    t1, t2, t3 = triplets.time_ns.T
-    lor = r1 - r2
-    length = np.sqrt(np.einsum("ij,ij->i", lor, lor))
-    if not np.all(length > 0):
+    n = len(triplets)
+    position, dt, direction = np.empty((n, 3)), np.empty(n), np.empty((n, 3))
+    locate(triplets.time_ns, triplets.position_mm, SPEED_OF_LIGHT_MM_NS, position, dt, direction)
+    n_without = int(np.count_nonzero(np.isnan(dt)))
+    if n_without:
         raise DataError(
-            f"{np.count_nonzero(length == 0)} triplets have both annihilation photons in one place "
+            f"{n_without} triplets have both annihilation photons in one place "
             "and no LOR; drop them first (select.min_pair_distance_mm)"
         )
-    direction = lor / length[:, None]
-    along = 0.5 * SPEED_OF_LIGHT_MM_NS * (t2 - t1)
-    position = 0.5 * (r1 + r2) + along[:, None] * direction
-    flight = r3 - position
-    flight_ns = np.sqrt(np.einsum("ij,ij->i", flight, flight)) / SPEED_OF_LIGHT_MM_NS
-    # Differences first: absolute times are long numbers, their differences short ones.
-    dt = 0.5 * ((t1 - t3) + (t2 - t3)) - 0.5 * length / SPEED_OF_LIGHT_MM_NS + flight_ns
     return LifetimeEvents(
         position_mm=position, dt_ns=dt, window=triplets.window, direction=direction
     )

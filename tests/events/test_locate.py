@@ -30,6 +30,23 @@ def fly(rng, n=500, sigma_ns=0.0):
     return triplets, point, dt, rays
 
 
+pytestmark = pytest.mark.kernel
+
+
+def test_location_is_that_of_the_formulas_written_out():
+    triplets, *_ = fly(np.random.default_rng(9), n=300, sigma_ns=0.1)
+    (t1, t2, t3), (r1, r2, r3) = triplets.time_ns.T, np.moveaxis(triplets.position_mm, 1, 0)
+    length = np.linalg.norm(r1 - r2, axis=1)
+    point = 0.5 * (r1 + r2) + (0.5 * C * (t2 - t1) / length)[:, None] * (r1 - r2)
+    annihilation = 0.5 * (t1 + t2) - length / (2 * C)
+    emission = t3 - np.linalg.norm(r3 - point, axis=1) / C
+
+    events = locate_triplets(triplets)
+
+    assert_allclose(events.position_mm, point, atol=1e-9)
+    assert_allclose(events.dt_ns, annihilation - emission, atol=1e-6)
+
+
 def test_without_blur_point_and_dt_are_exact():
     triplets, point, dt, rays = fly(np.random.default_rng(1))
 
