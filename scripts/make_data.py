@@ -7,7 +7,7 @@ import numpy as np
 DATA = Path(__file__).parents[1] / "data"
 TAU_OPS_NS = {"left": 1.8, "right": 2.6}
 STUDY = """\
-# Two small sources of different o-Ps lifetime, 60 mm apart. Run with: psimg run data/two_sources.toml
+# Two small sources of different o-Ps lifetime. Run with: psimg run data/two_sources.toml
 
 [study]
 name = "two sources"

@@ -2,6 +2,7 @@
 
 import difflib
 import glob
+import os
 import tomllib
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
@@ -359,7 +360,7 @@ def _prepare(path: Path, settings: StudyFile) -> Study:
         grid=grid,
         regions=regions,
         object=None if target is None else regions[names.index(target)],
-        directory=base / settings.output.directory,
+        directory=Path(os.path.normpath(base / settings.output.directory)),
     )
 
 
