@@ -7,7 +7,9 @@ from dataclasses import MISSING, fields
 from pathlib import Path
 from typing import Any
 
-from psimg.study import config
+from psimg.io import ColumnSpec
+from psimg.lifetime import Component, Response
+from psimg.study import sections
 
 PAGE = Path(__file__).parents[1] / "docs" / "study_file.md"
 INTRO = """\
@@ -59,16 +61,16 @@ def section(title: str, kind: type) -> list[str]:
 
 def page() -> str:
     lines = [INTRO]
-    for field in fields(config.StudyFile):
+    for field in fields(sections.StudyFile):
         if field.name != "regions":
             lines += section(f"[{field.name}]", field.type)
     for title, kind in (
-        ("[input.columns]: each", config.ColumnSpec),
-        ("[[model.components]]", config.Component),
-        ("[model.response]", config.Response),
+        ("[input.columns]: each", ColumnSpec),
+        ("[[model.components]]", Component),
+        ("[model.response]", Response),
     ):
         lines += section(title, kind)
-    for shape, kind in config.REGION_SPECS.items():
+    for shape, kind in sections.REGION_SPECS.items():
         lines += section(f'[[regions]] with shape = "{shape}"', kind)
     return "\n".join(lines).replace("``", "`")
 

@@ -9,13 +9,8 @@ from psimg.lifetime.model import (
     Response,
     standard_components,
 )
-from psimg.lifetime.spectrum_fit import (
-    FitOptions,
-    SpectrumFit,
-    calibrate_response,
-    fit_regions,
-    fit_spectrum,
-)
+from psimg.lifetime.spectrum_fit import calibrate_response, fit_regions, fit_spectrum
+from psimg.lifetime.values import FitOptions, SpectrumFit
 from psimg.lifetime.voxel_fit import fit_voxels
 
 __all__ = [

@@ -11,7 +11,7 @@ from psimg.core.maps import FitStatus, ParameterMaps
 from psimg.lifetime import _voxel
 from psimg.lifetime._emg import bin_shares
 from psimg.lifetime.model import LifetimeModel
-from psimg.lifetime.spectrum_fit import FitOptions, SpectrumFit
+from psimg.lifetime.values import FitOptions, SpectrumFit
 from psimg.spectra.values import LifetimeSpectra
 
 log = logging.getLogger(__name__)

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from psimg.core.maps import ParameterMaps
 from psimg.core.regions import Region
 from psimg.core.stage import Stage
-from psimg.lifetime.spectrum_fit import SpectrumFit
+from psimg.lifetime.values import SpectrumFit
 from psimg.spectra.values import EnergySpectrum
 
 

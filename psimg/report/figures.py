@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 from scipy.special import gammaincinv
 
 from psimg.lifetime.model import DIRECT, OPS, PPS
-from psimg.lifetime.spectrum_fit import SpectrumFit
+from psimg.lifetime.values import SpectrumFit
 from psimg.report.drawing import (
     INK,
     PALE,

@@ -23,7 +23,7 @@ from psimg.core.errors import FileError
 from psimg.core.maps import FitStatus
 from psimg.io.nifti import write_map
 from psimg.io.spectra_files import write_spectra_npz, write_spectra_root
-from psimg.lifetime.spectrum_fit import SpectrumFit
+from psimg.lifetime.values import SpectrumFit
 from psimg.study.run import StudyResult
 
 log = logging.getLogger(__name__)

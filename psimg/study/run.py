@@ -24,7 +24,8 @@ from psimg.events.select import Carry, drop_close_pairs, find_triplets, within_w
 from psimg.events.values import LifetimeEvents, Singles, Triplets
 from psimg.io.input import InputFile, open_input
 from psimg.lifetime.model import LifetimeModel
-from psimg.lifetime.spectrum_fit import SpectrumFit, calibrate_response, fit_regions
+from psimg.lifetime.spectrum_fit import calibrate_response, fit_regions
+from psimg.lifetime.values import SpectrumFit
 from psimg.lifetime.voxel_fit import fit_voxels
 from psimg.spectra.binning import VoxelCounter, bin_regions
 from psimg.spectra.values import EnergySpectrum, LifetimeSpectra
