@@ -213,7 +213,9 @@ def _print_inspection(found: "Inspection") -> None:
     for column in found.columns:
         source = f"{column.source} [{column.file_unit}]" if column.file_unit else column.source
         remark = "  unit assumed" if column.assumed else ""
-        print(f"{column.role:<10}{source:<24}{column.low:>14.6g}{column.high:>14.6g} ", end="")
+        # Labels are whole numbers and are shown whole.
+        style = ">14.0f" if column.role in ("detector", "decay") else ">14.6g"
+        print(f"{column.role:<10}{source:<24}{column.low:{style}}{column.high:{style}} ", end="")
         print(f"{column.unit}{remark}")
     if found.energy is not None:
         print("\nenergy [keV], first 1500")
@@ -221,7 +223,8 @@ def _print_inspection(found: "Inspection") -> None:
     if found.note:
         print(f"\nno dt spectrum: {found.note}")
     elif found.n_events is not None:
-        print(f"\ndt [ns] of {found.n_events:,} events, default windows, log scale")
+        windows = "" if found.content == "events" else " found with the default windows"
+        print(f"\ndt [ns] of {found.n_events:,} events{windows}, log scale")
         _print_bars(DT_EDGES_NS[::10], found.dt_counts, logarithmic=True)
 
 

@@ -2,17 +2,19 @@
 
 from psimg.io.gate9 import write_gate9
 from psimg.io.input import FORMATS, InputChunk, InputFile, InputOptions, open_input
-from psimg.io.mapping import Column, ColumnSpec
+from psimg.io.mapping import REQUIRED, Column, ColumnSpec, UnmappedError
 from psimg.io.nifti import read_mask, write_map
 from psimg.io.spectra_files import write_spectra_npz, write_spectra_root
 
 __all__ = [
     "FORMATS",
+    "REQUIRED",
     "Column",
     "ColumnSpec",
     "InputChunk",
     "InputFile",
     "InputOptions",
+    "UnmappedError",
     "open_input",
     "read_mask",
     "write_gate9",

@@ -46,6 +46,14 @@ class Column:
     """Whether the unit is a guess because neither the file nor the user states it."""
 
 
+class UnmappedError(FileError):
+    """A table whose columns nobody has told psimg the meaning of."""
+
+    def __init__(self, table: Table, message: str) -> None:
+        super().__init__(message)
+        self.table = table
+
+
 def quantity_of(role: str) -> str | None:
     """Return what a column measures; None for labels."""
     stem = role.split("_")[0]
@@ -105,10 +113,11 @@ def map_columns(
     if content is None:
         complete = [c for c, roles in REQUIRED.items() if all(found[r] for r in roles)]
         if not complete:
-            raise FileError(
+            raise UnmappedError(
+                table,
                 f"{table.path}: cannot tell what a row is from the columns {_listed(table)}; map "
                 "psimg's columns in [input.columns]: time energy x y z for singles, time_1 .. z_3 "
-                "for triplets, x y z dt for events"
+                "for triplets, x y z dt for events",
             )
         content = complete[0]
     columns = []

@@ -15,12 +15,15 @@ from psimg.events.order import sort_chunks
 from psimg.events.select import SelectOptions, drop_close_pairs, find_triplets, within_windows
 from psimg.events.values import LifetimeEvents, Singles, Triplets
 from psimg.io.input import InputFile, InputOptions, open_input
-from psimg.io.mapping import quantity_of
+from psimg.io.mapping import REQUIRED, UnmappedError, quantity_of
 from psimg.io.quadra import DEFAULT_AXES
+from psimg.io.table import Table
 from psimg.spectra.values import EnergySpectrum
 
 SAMPLE_ROWS = 2_000_000
 """Rows looked at, from the start of the file."""
+_NO_BOX = (0.0, 0.0, 0.0), (250.0, 250.0, 250.0)
+"""Centre and size of the grid to start from when events are too few to tell."""
 DT_EDGES_NS = np.linspace(-10.0, 20.0, 301)
 
 
@@ -90,7 +93,10 @@ def inspect_file(path: Path | str, *, options: InputOptions | None = None) -> In
         If the file cannot be read.
     """
     options = options or InputOptions()
-    file = open_input(path, options=options)
+    try:
+        file = open_input(path, options=options)
+    except UnmappedError as error:
+        return _inspect_unmapped(error.table)
     chunk = next(file.chunks(SAMPLE_ROWS))
     value = chunk.value
     energy, note = None, ""
@@ -122,6 +128,44 @@ def inspect_file(path: Path | str, *, options: InputOptions | None = None) -> In
         extent_mm=extent,
         axes=options.axes if file.format == "quadra-xyzt" else None,
         note=note,
+    )
+
+
+def _inspect_unmapped(table: Table) -> Inspection:
+    """Look at the columns of a table as they are, for the user to say what they mean."""
+    names = [name for name, dtype in table.columns.items() if dtype.kind in "fiub"]
+    rows = next(table.read(names, SAMPLE_ROWS)) if names else []
+    columns = []
+    for name, values in zip(names, rows, strict=True):
+        finite = values[np.isfinite(values)]
+        columns.append(
+            ColumnRange(
+                role="",
+                source=name,
+                file_unit="",
+                unit="",
+                assumed=False,
+                low=float(finite.min()) if len(finite) else np.nan,
+                high=float(finite.max()) if len(finite) else np.nan,
+            )
+        )
+    return Inspection(
+        path=table.path,
+        format=table.kind,
+        content="unknown",
+        tree=table.tree,
+        n_rows=table.n_rows,
+        n_looked_at=len(rows[0]) if rows else 0,
+        n_bad=0,
+        columns=tuple(columns),
+        time_span_ns=None,
+        energy=None,
+        n_events=None,
+        dt_counts=np.zeros(len(DT_EDGES_NS) - 1, np.int64),
+        centre_mm=_NO_BOX[0],
+        extent_mm=_NO_BOX[1],
+        axes=None,
+        note="psimg does not know these columns; say in [input.columns] which is which",
     )
 
 
@@ -180,7 +224,7 @@ def _box(
 ) -> tuple[tuple[float, float, float], tuple[float, float, float]]:
     """Return centre and size of the box with 98 % of the events along each axis, to 10 mm."""
     if events is None or len(events) < 10:
-        return (0.0, 0.0, 0.0), (250.0, 250.0, 250.0)
+        return _NO_BOX
     low, high = np.percentile(events.position_mm, [1, 99], axis=0)
     centre = np.round(0.5 * (low + high), -1) + 0.0
     extent = np.maximum(np.ceil((high - low) / 10) * 10, 10.0)
@@ -232,14 +276,17 @@ def study_text(inspection: Inspection, file_name: str) -> str:
         "[input]",
         f"files = [{_quoted(file_name)}]",
         f'format = "{inspection.format}"',
-        f'content = "{inspection.content}"',
     ]
+    if inspection.content != "unknown":
+        lines.append(f'content = "{inspection.content}"')
     if inspection.tree is not None:
         lines.append(f"tree = {_quoted(inspection.tree)}")
     if inspection.axes is not None:
         axes = ", ".join(f'"{axis}"' for axis in inspection.axes)
         lines.append(f"axes = [{axes}]    # world x, y, z; check it on an image")
-    if inspection.format not in ("gate9", "quadra-xyzt"):
+    if inspection.content == "unknown":
+        lines += _columns_to_fill_in(inspection)
+    elif inspection.format not in ("gate9", "quadra-xyzt"):
         lines += ["", "[input.columns]"]
         for column in inspection.columns:
             unit = f', unit = "{column.file_unit}"' if column.file_unit else ""
@@ -283,6 +330,19 @@ def study_text(inspection: Inspection, file_name: str) -> str:
         "",
     ]
     return "\n".join(lines)
+
+
+def _columns_to_fill_in(inspection: Inspection) -> list[str]:
+    """Return a column map whose names and units are the user's to fill in."""
+    lines = ["", "[input.columns]"]
+    lines.append(f"# the file has: {', '.join(_quoted(c.source) for c in inspection.columns)}")
+    lines.append("# units: s ms us ns ps, eV keV MeV, m cm mm")
+    for content, roles in REQUIRED.items():
+        lines.append(f"# {content}:")
+        for role in roles:
+            own = OWN_UNIT[quantity_of(role) or "length"]
+            lines.append(f'# {role} = {{ name = "...", unit = "{own}" }}')
+    return lines
 
 
 def _quoted(text: str) -> str:

@@ -91,3 +91,22 @@ def test_a_study_that_cannot_be_written_is_an_error(tmp_path):
 
     with pytest.raises(FileError, match="cannot be written"):
         write_study(found, tmp_path / "nowhere" / "study.toml")
+
+
+def test_columns_of_unknown_meaning_are_shown_as_they_are(tmp_path):
+    (tmp_path / "a.csv").write_text("X,Y,Z,DT\n1,2,3,400\n-1,nan,3,500\n")
+
+    found = inspect_file(tmp_path / "a.csv")
+    write_study(found, tmp_path / "study.toml")
+
+    assert found.content == "unknown"
+    assert [(c.source, c.low, c.high) for c in found.columns] == [
+        ("X", -1.0, 1.0), ("Y", 2.0, 2.0), ("Z", 3.0, 3.0), ("DT", 400.0, 500.0),
+    ]  # fmt: skip
+    assert "input.columns" in found.note
+    text = (tmp_path / "study.toml").read_text()
+    assert '# the file has: "X", "Y", "Z", "DT"' in text
+    assert '# dt = { name = "...", unit = "ns" }' in text
+    # The study is one to fill in: as it stands, it says what is missing.
+    with pytest.raises(FileError, match="cannot tell what a row is from the columns X, Y, Z, DT"):
+        run_study(read_study(tmp_path / "study.toml"))
