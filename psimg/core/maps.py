@@ -21,7 +21,8 @@ class FitStatus(enum.IntEnum):
     NOT_CONVERGED = 2
     """Stopped before the minimum was reached; no values are given."""
     AT_BOUND = 3
-    """The likelihood is best at a bound of the lifetime or without o-Ps; no values are given."""
+    """The likelihood is best at a bound of the lifetime, without o-Ps or without anything else, so
+    that a lifetime would say nothing; no values are given."""
 
 
 @dataclass(frozen=True, eq=False, kw_only=True, slots=True)

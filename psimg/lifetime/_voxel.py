@@ -272,7 +272,9 @@ def fit_one(
         damping = max(0.1 * damping, 1e-9)
     if status == OK:
         choose_free(theta, gradient, lowest, highest, with_fast, free)
-        at_bound = not free[OPS] or not free[TAU] or theta[OPS] <= 0
+        # Without fast events o-Ps has taken them over: its lifetime comes out short, with an error
+        # that is far too small.
+        at_bound = theta[OPS] <= 0 or (with_fast and theta[FAST] <= 0)
         if at_bound or theta[TAU] <= lowest[TAU] or theta[TAU] >= highest[TAU]:
             return deviance, AT_BOUND
         for i in range(4):

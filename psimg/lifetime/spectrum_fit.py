@@ -220,14 +220,20 @@ def _minimise(problem: _Problem) -> "Minuit":
 
 
 def _at_bound(problem: _Problem, values: NDArray[np.float64]) -> bool:
-    """Whether the o-Ps lifetime means nothing: on a bound, or of a component without events."""
+    """Whether the o-Ps lifetime means nothing.
+
+    It does on a bound, without events in o-Ps, and without events in anything else: o-Ps has taken
+    them over then, and its lifetime comes out short with an error that is far too small.
+    """
     for position, k in enumerate(problem.free_tau):
         tau = values[problem.n_group + position]
         low, high = problem.model.components[k].bounds_ns
         if tau - low < 1e-3 * low or high - tau < 1e-3 * high:
             return True
-    events = problem.link @ values[: problem.n_group]
-    return bool(events[problem.model.ops] <= 0)
+    carries_ops = problem.link[problem.model.ops] > 0
+    amplitude = values[: problem.n_group]
+    others = amplitude[~carries_ops]
+    return bool(amplitude[carries_ops].sum() <= 0 or (len(others) and others.sum() <= 0))
 
 
 def _read(problem: _Problem, minuit: "Minuit", name: str) -> SpectrumFit:

@@ -300,3 +300,18 @@ def test_a_model_without_fast_components_is_an_error():
             spectra_of(np.ones(N_BIN, int)),
             model=LifetimeModel(components=bare).with_response(MU, SIGMA),
         )
+
+
+def test_a_voxel_of_o_ps_alone_has_no_lifetime():
+    rng = np.random.default_rng(8)
+    # Fewer fast events than none at all: the best fit holds them at zero.
+    counts = rng.poisson(2000 * shape(1.5) + 0.5, size=(20, N_BIN))
+
+    maps = fit_voxels(spectra_of(counts), model=KNOWN)
+
+    held = maps.status == FitStatus.AT_BOUND
+    assert held.any()
+    assert np.all(np.isnan(maps.values[held]))
+    assert np.all(maps.errors[~held, 1] > 0)
+    for v in np.flatnonzero(held):
+        assert fit_spectrum(counts[v], EDGES, model=KNOWN).status == FitStatus.AT_BOUND
