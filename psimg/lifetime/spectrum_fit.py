@@ -76,7 +76,9 @@ class _Problem:
 
     def deviance(self, p: NDArray[np.float64]) -> float:
         """Return the Poisson deviance, with the delayed windows' total as one more count."""
-        value = poisson_deviance(self.counts, self.expected(p).sum(axis=0))
+        # A minimiser may try any number of events; a deviance of infinity turns it back.
+        with np.errstate(over="ignore", invalid="ignore"):
+            value = poisson_deviance(self.counts, self.expected(p).sum(axis=0))
         if self.n_delays:
             background = p[self.n_group + len(self.free_tau)]
             value += count_deviance(self.n_delayed, self.n_delays * background)

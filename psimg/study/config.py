@@ -100,12 +100,19 @@ def _prepare(path: Path, settings: StudyFile) -> Study:
     twice = sorted({str(file) for file in files if files.count(file) > 1})
     if twice:
         raise SettingsError(f"input.files names {', '.join(twice)} more than once")
+    if settings.model.background == "delayed" and not settings.select.delays_ns:
+        raise SettingsError(
+            "model.background = 'delayed' needs delayed windows; set select.delays_ns, or use "
+            "background = 'flat'"
+        )
     grid = settings.grid.grid()
     regions = tuple(_load(base, spec) for spec in settings.regions)
     names = [region.name for region in regions]
     for name in names:
-        if not name.strip() or "/" in name:
-            raise SettingsError(f"region name {name!r}: expected a name without a slash")
+        if not name.strip() or not name.isprintable() or set("/;") & set(name):
+            raise SettingsError(
+                f"region name {name!r}: expected a name without slash, semicolon or line break"
+            )
     for name in names:
         if names.count(name) > 1:
             raise SettingsError(f"two regions are named {name!r}; give each its own name")

@@ -1,5 +1,6 @@
 """The demonstration: a simulated acquisition through the whole chain, against its truth."""
 
+import contextlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -145,8 +146,16 @@ def run_demo(
         study_file.write_text(study_text(phantom))
     except OSError as error:
         raise FileError(f"{directory}: cannot be written ({error.strerror})") from error
-    _simulate(phantom, singles, n_decays, seed, progress)
-    result = run_and_write(read_study(study_file), overwrite=overwrite, progress=progress)
+    try:
+        _simulate(phantom, singles, n_decays, seed, progress)
+        result = run_and_write(read_study(study_file), overwrite=overwrite, progress=progress)
+    except BaseException:
+        # Stopped half-way: the next demonstration is to find the place as this one did.
+        for path in (singles, study_file):
+            path.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            directory.rmdir()
+        raise
     return DemoResult(
         result=result,
         # The region "phantom" mixes them all and has no one lifetime.

@@ -63,7 +63,7 @@ class Inspection:
     dt_counts: NDArray[np.int64]
     """(300,) events per 0.1 ns of dt from -10 to 20 ns."""
     centre_mm: tuple[float, float, float]
-    """Middle of the box that holds nearly all events, to 10 mm."""
+    """Middle of a box about the events, to 10 mm."""
     extent_mm: tuple[float, float, float]
     """Size of that box, to 10 mm."""
     axes: tuple[str, str, str] | None
@@ -222,10 +222,16 @@ def _column(value: Singles | Triplets | LifetimeEvents, role: str) -> NDArray[np
 def _box(
     events: LifetimeEvents | None,
 ) -> tuple[tuple[float, float, float], tuple[float, float, float]]:
-    """Return centre and size of the box with 98 % of the events along each axis, to 10 mm."""
+    """Return centre and size of a box about the events, to 10 mm.
+
+    Randoms and scatter lie anywhere in the scanner, so the box is at most three times as wide as
+    the middle half of the events.
+    """
     if events is None or len(events) < 10:
         return _NO_BOX
-    low, high = np.percentile(events.position_mm, [1, 99], axis=0)
+    first, lower, upper, last = np.percentile(events.position_mm, [0.1, 25, 75, 99.9], axis=0)
+    low = np.maximum(first, 0.5 * (lower + upper) - 1.5 * (upper - lower))
+    high = np.minimum(last, 0.5 * (lower + upper) + 1.5 * (upper - lower))
     centre = np.round(0.5 * (low + high), -1) + 0.0
     extent = np.maximum(np.ceil((high - low) / 10) * 10, 10.0)
     x, y, z = (float(c) for c in centre)

@@ -258,14 +258,14 @@ def _summary(result: StudyResult, created: str) -> dict[str, Any]:
     calibration = result.calibration
     response = result.model.response
     packages = ("psimg", "numpy", "numba", "scipy", "iminuit", "uproot", "nibabel")
-    statuses = result.maps.status
+    n_voxel = int(np.count_nonzero(result.counts_per_voxel))
     summary = {
         "study": result.study.settings.study.name,
         "created": created,
         "content": result.content,
         **result.counts,
-        "n_voxels_with_events": len(statuses),
-        "n_voxels_fitted": int(np.count_nonzero(statuses == FitStatus.OK)),
+        "n_voxels_with_events": n_voxel,
+        "n_voxels_fitted": int(np.count_nonzero(result.maps.status == FitStatus.OK)),
         "stages": [asdict(stage) for stage in result.stages],
         "calibration": {
             "status": calibration.status.name.lower(),

@@ -5,6 +5,7 @@ import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from psimg.core.errors import DataError, SettingsError
 from psimg.study.config import Study
 from psimg.study.outputs import check_directory, whole_directory, write_outputs
 from psimg.study.run import CHUNK_ROWS, Progress, StudyResult, run_study
@@ -43,7 +44,13 @@ def run_and_write(
     """
     check_directory(study.directory, overwrite=overwrite)
     with _captured_log() as text:
-        result = run_study(study, progress=progress, chunk_rows=chunk_rows)
+        try:
+            result = run_study(study, progress=progress, chunk_rows=chunk_rows)
+        except (DataError, SettingsError) as error:
+            # Stages know no files: say whose data or setting it is.
+            if str(study.path) in str(error):
+                raise
+            raise type(error)(f"{study.path}: {error}") from error
         if progress is not None:
             progress("outputs", 0, 1)
         with whole_directory(study.directory, overwrite=overwrite) as beside:

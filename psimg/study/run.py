@@ -15,7 +15,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from psimg.core.errors import DataError, FileError, SettingsError
+from psimg.core.grid import VoxelGrid
 from psimg.core.maps import FitStatus, ParameterMaps
+from psimg.core.regions import Region
 from psimg.core.scanner import Scanner
 from psimg.core.stage import Stage
 from psimg.events.locate import locate_triplets
@@ -133,6 +135,11 @@ def run_study(
             "studies of their own"
         )
     content = contents.pop()
+    if content != "singles" and study.settings.select.delays_ns:
+        raise SettingsError(
+            f"select.delays_ns needs singles, and the input holds {content}, which no delayed "
+            "window can be applied to; remove it, and use model.background = 'flat'"
+        )
     run = _start(study)
     with ThreadPoolExecutor(1) as pool:
         hashes = pool.map(_sha256, study.files)
@@ -302,6 +309,7 @@ def _fit(
     settings = run.study.settings
     warnings: list[str] = []
     voxels = run.counter.spectra()
+    _require_events(run, voxels)
     total = voxels.summed("all")
     spectra = run.spectra if run.study.regions else total
     with run.timed("fit_regions"):
@@ -341,6 +349,12 @@ def _fit(
     poor = [fit.name for fit in fits if fit.is_poor]
     if poor:
         warnings.append(f"the model does not describe the spectrum of {', '.join(poor)}")
+    leaving = [region.name for region in run.study.regions if _leaves(region, run.study.grid)]
+    if leaving:
+        warnings.append(
+            f"{', '.join(leaving)}: reaches beyond the grid, so that its spectrum holds events "
+            "that no voxel does"
+        )
     failed = [fit.name for fit in fits if fit.status != FitStatus.OK]
     if failed:
         warnings.append(f"no value for {', '.join(failed)}: see status in regions.csv")
@@ -368,6 +382,28 @@ def _fit(
         maps=maps,
         counts_per_voxel=voxels.counts.sum(axis=1, dtype=np.uint32),
         warnings=tuple(warnings),
+    )
+
+
+def _leaves(region: Region, grid: VoxelGrid) -> bool:
+    low, high = region.bounds_mm
+    return bool((low < grid.low_mm - 1e-6).any() or (high > grid.high_mm + 1e-6).any())
+
+
+def _require_events(run: _Run, voxels: LifetimeSpectra) -> None:
+    """Raise `DataError` when nothing is left to fit: a unit or a window is wrong then."""
+    if voxels.counts.any():
+        return
+    n_located, n_events = run.counts["n_located"], run.counts["n_events"]
+    if not n_located:
+        raise DataError(
+            "no triplet was found; check the windows in [select] against the energies and times "
+            "that psimg inspect shows"
+        )
+    raise DataError(
+        f"no event is left of {n_located}: {n_located - n_events} lie outside the object, "
+        f"{voxels.n_outside} outside the grid, and {voxels.n_outside_dt} have dt outside the "
+        "spectrum; check units (input.columns), [grid] and [spectrum]"
     )
 
 

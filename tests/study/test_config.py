@@ -298,8 +298,13 @@ def test_a_misspelt_key_is_named_before_other_errors(study_of):
             'axes = ["c0", "c0", "c1"]',
             r"input\.axes = \['c0', 'c0', 'c1'\]: expected c0, c1 and c2",
         ),
-        (SPHERE.replace("liver", "a/b"), r"region name 'a/b': expected a name without a slash"),
-        (SPHERE.replace("liver", " "), r"region name ' ': expected a name without a slash"),
+        (SPHERE.replace("liver", "a;1"), r"region name 'a;1': expected a name without slash"),
+        (
+            '[model]\nbackground = "delayed"',
+            r"model.background = 'delayed' needs delayed windows; set select.delays_ns",
+        ),
+        (SPHERE.replace("liver", "a/b"), r"region name 'a/b': expected a name without slash"),
+        (SPHERE.replace("liver", " "), r"region name ' ': expected a name without slash"),
         (SPHERE + SPHERE, r"two regions are named 'liver'; give each its own name"),
         (
             '[select]\nobject = "lver"\n' + SPHERE,

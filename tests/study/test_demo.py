@@ -57,3 +57,14 @@ def test_a_folder_that_holds_something_else_is_left_alone(tmp_path):
         run_demo(tmp_path, overwrite=True)
 
     assert [path.name for path in tmp_path.iterdir()] == ["mine.txt"]
+
+
+def test_a_demonstration_stopped_half_way_leaves_nothing(tmp_path):
+    def stop(stage, done, total):
+        if stage == "events":
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        run_demo(tmp_path / "demo", n_decays=20_000, progress=stop)
+
+    assert list(tmp_path.iterdir()) == []

@@ -325,3 +325,53 @@ def test_a_spectrum_that_the_model_does_not_describe_is_a_warning_with_a_hint(tm
     assert result.calibration.is_poor
     assert any("does not describe" in text and "select.object" in text for text in result.warnings)
     assert any("spectrum of all" in text for text in result.warnings)
+
+
+def events_study(folder, text="", x_mm=0.0):
+    rng = np.random.default_rng(1)
+    dt = rng.exponential(1.0, 3000) + 0.1 * rng.standard_normal(3000)
+    columns = {f"{axis}_mm": rng.uniform(-9, 9, 3000) for axis in "yz"}
+    np.savez(folder / "events.npz", x_mm=x_mm + rng.uniform(-9, 9, 3000), dt_ns=dt, **columns)
+    (folder / "study.toml").write_text(
+        '[input]\nfiles = ["events.npz"]\n[grid]\nshape = [4, 4, 4]\n[output]\nformats = []\n'
+        + text
+    )
+    return read_study(folder / "study.toml")
+
+
+def test_delayed_windows_on_anything_but_singles_are_an_error(tmp_path):
+    study = events_study(
+        tmp_path, '[select]\ndelays_ns = [200.0]\n[model]\nbackground = "delayed"\n'
+    )
+
+    with pytest.raises(SettingsError, match="delays_ns needs singles, and the input holds events"):
+        run_study(study)
+
+
+def test_a_study_that_leaves_no_event_is_an_error_that_says_where_they_went(tmp_path):
+    study = events_study(tmp_path, x_mm=500.0)
+
+    with pytest.raises(
+        DataError, match=r"study\.toml: no event is left of 3000: 0 lie outside the object, 3000"
+    ):
+        run_and_write(study)
+
+    assert not (tmp_path / "results").exists()
+
+
+def test_windows_that_no_triplet_passes_are_an_error(study_file):
+    study = changed(study_file, ("pair_window_ns = 2.0", "pair_window_ns = 1e-9"))
+
+    with pytest.raises(DataError, match=r"no triplet was found; check the windows in \[select\]"):
+        run_study(study)
+
+
+def test_a_region_that_reaches_beyond_the_grid_is_a_warning(tmp_path):
+    study = events_study(
+        tmp_path,
+        '[[regions]]\nname = "big"\nshape = "sphere"\ncentre_mm = [0, 0, 0]\nradius_mm = 50\n',
+    )
+
+    result = run_study(study)
+
+    assert any("big: reaches beyond the grid" in text for text in result.warnings)
