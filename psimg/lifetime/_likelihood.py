@@ -15,8 +15,8 @@ infinitely much, so that a minimiser can find its way back."""
 def count_deviance(n: float, m: float) -> float:
     """Deviance ``2 (m - n + n ln(n/m))`` of ``n`` counts where ``m`` are expected.
 
-    Summed over bins it is the likelihood-ratio statistic of S. Baker and R. D. Cousins, Nucl.
-    Instrum. Meth. 221 (1984) 437, Eq. 15.
+    Summed over bins it is the Poisson likelihood-ratio statistic of S. Baker and R. D. Cousins,
+    Nucl. Instrum. Meth. 221 (1984) 437.
     """
     m = max(m, SMALLEST_COUNT)
     if n > 0:

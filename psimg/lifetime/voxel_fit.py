@@ -184,9 +184,12 @@ def _maps(
         "background": (
             "counts",
             values[:, _voxel.BACKGROUND],
-            covariance[:, _voxel.BACKGROUND, _voxel.BACKGROUND],
+            covariance[:, _voxel.BACKGROUND, _voxel.BACKGROUND].copy(),
         ),
     }
+    # A background of zero lies on its bound and has no symmetric error.
+    background = columns["background"][2]
+    background[background == 0.0] = np.nan
     n_free = 4 if fast_link.any() else 3
     return ParameterMaps(
         grid=spectra.grid,

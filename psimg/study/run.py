@@ -33,11 +33,15 @@ from psimg.spectra.binning import VoxelCounter, bin_regions
 from psimg.spectra.values import EnergySpectrum, LifetimeSpectra
 from psimg.study.config import Study
 from psimg.study.ledger import complete_counts, path_of_events
+from psimg.study.sections import StudyFile
 
 log = logging.getLogger(__name__)
 
 Progress = Callable[[str, int, int | None], None]
 """Called as ``progress(stage, done, total)``; the total is None where nobody knows it."""
+
+_FLIGHT_NS = 3.0
+"""How much flight times may move dt against the raw times, in a scanner of 0.9 m diameter [ns]."""
 
 CHUNK_ROWS = 1_000_000
 """Rows read at a time; results do not depend on it."""
@@ -349,6 +353,14 @@ def _fit(
     poor = [fit.name for fit in fits if fit.is_poor]
     if poor:
         warnings.append(f"the model does not describe the spectrum of {', '.join(poor)}")
+    if content != "events" and _window_cuts_spectrum(settings):
+        low, high = settings.select.prompt_window_ns
+        warnings.append(
+            f"prompt_window_ns = [{low:g}, {high:g}] cuts raw times, and photons fly for up to "
+            f"{_FLIGHT_NS:g} ns: the spectrum from {settings.spectrum.start_ns:g} to "
+            f"{settings.spectrum.stop_ns:g} ns loses randoms at its ends and looks less flat than "
+            "it is; widen the window or narrow [spectrum]"
+        )
     leaving = [region.name for region in run.study.regions if _leaves(region, run.study.grid)]
     if leaving:
         warnings.append(
@@ -383,6 +395,12 @@ def _fit(
         counts_per_voxel=voxels.counts.sum(axis=1, dtype=np.uint32),
         warnings=tuple(warnings),
     )
+
+
+def _window_cuts_spectrum(settings: StudyFile) -> bool:
+    low, high = settings.select.prompt_window_ns
+    start, stop = settings.spectrum.start_ns, settings.spectrum.stop_ns
+    return low > start - _FLIGHT_NS or high < stop + _FLIGHT_NS
 
 
 def _leaves(region: Region, grid: VoxelGrid) -> bool:

@@ -315,3 +315,11 @@ def test_a_voxel_of_o_ps_alone_has_no_lifetime():
     assert np.all(maps.errors[~held, 1] > 0)
     for v in np.flatnonzero(held):
         assert fit_spectrum(counts[v], EDGES, model=KNOWN).status == FitStatus.AT_BOUND
+
+
+def test_a_background_of_zero_has_no_error():
+    maps = fit_voxels(spectra_of(np.floor(expected_counts(1e4, 0.0))), model=KNOWN)
+
+    assert maps.status[0] == FitStatus.OK
+    assert maps.values[0, 3] == 0.0
+    assert np.isnan(maps.errors[0, 3])

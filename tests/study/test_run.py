@@ -375,3 +375,15 @@ def test_a_region_that_reaches_beyond_the_grid_is_a_warning(tmp_path):
     result = run_study(study)
 
     assert any("big: reaches beyond the grid" in text for text in result.warnings)
+
+
+def test_a_prompt_window_that_cuts_into_the_spectrum_is_a_warning(study_file):
+    study = changed(
+        study_file, ("pair_window_ns = 2.0", "pair_window_ns = 2.0\nprompt_window_ns = [-5, 15]")
+    )
+
+    result = run_study(study)
+
+    assert any("prompt_window_ns = [-5, 15] cuts raw times" in text for text in result.warnings)
+    wide = changed(study_file, ("prompt_window_ns = [-5, 15]", "prompt_window_ns = [-20, 40]"))
+    assert not any("cuts raw times" in text for text in run_study(wide).warnings)
