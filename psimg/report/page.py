@@ -114,7 +114,8 @@ def _fitted_voxels(content: ReportContent) -> dict[str, Any]:
     fitted = maps.status == FitStatus.OK
     found: dict[str, Any] = {
         "n_fitted": int(np.count_nonzero(fitted)),
-        "n_with_events": len(maps),
+        # Not len(maps): a voxel may hold events of the delayed windows alone.
+        "n_with_events": int(np.count_nonzero(content.counts_image)),
         "n_voxel": maps.grid.n_voxel,
     }
     if fitted.any() and "tau_ops" in maps.names:
@@ -150,7 +151,8 @@ def _response(content: ReportContent) -> dict[str, Any]:
 
 
 def _voxels_by_status(content: ReportContent) -> list[tuple[FitStatus, int]]:
-    found = Counter(content.maps.status.tolist())
+    with_events = content.counts_image.reshape(-1)[content.maps.voxel] > 0
+    found = Counter(content.maps.status[with_events].tolist())
     return [(status, found[status]) for status in FitStatus]
 
 
