@@ -106,7 +106,7 @@ def bench_locate_and_bin() -> None:
     )
     grid = VoxelGrid.centred(shape=(64, 64, 64), voxel_mm=(8.0, 8.0, 8.0))
     edges = SpectrumOptions(step_ns=0.2).edges_ns
-    counter = VoxelCounter(grid=grid, edges_ns=edges, n_delays=0)
+    counter = VoxelCounter(grid=grid, edges_ns=edges)
     seconds = best(lambda: counter.add(locate_triplets(triplets)))
 
     def with_numpy() -> None:
@@ -133,8 +133,8 @@ def bench_voxel_fits() -> None:
         expected = 0.8 * n_count * (np.array([0.1, 0.6, 0.3]) @ shape) + 0.2 * n_count / 240
         counts = np.random.default_rng(3).poisson(expected, size=(n, 240))
         spectra = LifetimeSpectra(
-            edges_ns=edges, counts=counts, delayed=np.zeros_like(counts), n_delays=0, n_events=0,
-            n_outside=0, n_outside_dt=0, voxel=np.arange(n),
+            edges_ns=edges, counts=counts, delayed=np.zeros((n, 3, 1)), n_sets=(0, 0, 0),
+            n_events=0, n_outside=0, n_outside_dt=0, voxel=np.arange(n),
             grid=VoxelGrid.centred(shape=(n, 1, 1), voxel_mm=(1.0, 1.0, 1.0)),
         )  # fmt: skip
         seconds = best(lambda spectra=spectra: fit_voxels(spectra, model=model))

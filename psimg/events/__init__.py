@@ -10,19 +10,24 @@ from psimg.events.select import (
     find_triplets,
     within_windows,
 )
-from psimg.events.values import LifetimeEvents, Singles, Triplets
+from psimg.events.values import LifetimeEvents, Origin, Singles, Triplets
+from psimg.events.windows import Window, WindowKind, windows_of
 
 __all__ = [
     "Carry",
     "FoundTriplets",
     "LifetimeEvents",
+    "Origin",
     "SelectOptions",
     "Singles",
     "Triplets",
+    "Window",
+    "WindowKind",
     "drop_close_pairs",
     "find_triplets",
     "locate_triplets",
     "sort_chunks",
+    "windows_of",
     "with_last",
     "within_windows",
 ]

@@ -45,5 +45,9 @@ def locate_triplets(triplets: Triplets) -> LifetimeEvents:
             "and no LOR; drop them first (select.min_pair_distance_mm)"
         )
     return LifetimeEvents(
-        position_mm=position, dt_ns=dt, window=triplets.window, direction=direction
+        position_mm=position,
+        dt_ns=dt,
+        window=triplets.window,
+        direction=direction,
+        origin=triplets.origin,
     )

@@ -15,6 +15,7 @@ from psimg.events._pairing import (
     fill_triplets,
 )
 from psimg.events.values import Singles, Triplets
+from psimg.events.windows import Window, windows_of
 
 _T = TypeVar("_T", bound=np.generic)
 
@@ -38,6 +39,8 @@ class SelectOptions:
     """What to keep when a photon is part of several triplets."""
     delays_ns: tuple[float, ...] = ()
     """Delays of the prompt for windows that hold randoms only [ns]."""
+    photon_delays_ns: tuple[float, ...] = ()
+    """Delays of one annihilation photon, for windows that hold prompt-correlated randoms [ns]."""
     min_pair_distance_mm: float = 100.0
     """Smallest distance of the two annihilation photons [mm]."""
 
@@ -65,6 +68,11 @@ class SelectOptions:
                     f"delays_ns holds {delay:g} ns, not longer than the prompt window's {width:g} "
                     "ns: a delayed window would hold true triplets; use longer delays"
                 )
+
+    @property
+    def windows(self) -> tuple[Window, ...]:
+        """The prompt window and the delayed ones; a triplet's label is the position here."""
+        return windows_of(self.delays_ns, self.photon_delays_ns)
 
     @property
     def reach_ns(self) -> tuple[float, float]:

@@ -1,12 +1,26 @@
 """The values between a file and a spectrum: singles, triplets, located events."""
 
 from dataclasses import dataclass, fields
+from enum import IntEnum
 from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
 
 from psimg.core.columns import freeze
+
+
+class Origin(IntEnum):
+    """What a triplet is made of, where a simulation says so."""
+
+    TRUE = 0
+    """Three photons of one decay."""
+    CLASS_1 = 1
+    """A pair of one decay and the prompt of another."""
+    CLASS_2 = 2
+    """A prompt and one annihilation photon of one decay, the other photon of another decay."""
+    CLASS_3 = 3
+    """Three decays."""
 
 
 class _Rows:
@@ -89,12 +103,16 @@ class Triplets(_Rows):
         return len(self.window)
 
     @property
-    def n_true(self) -> int | None:
-        """Prompt-window triplets whose photons share one decay; None where truth is unknown."""
+    def origin(self) -> NDArray[np.uint8] | None:
+        """(N,) `Origin` of each triplet; None where truth is unknown."""
         if self.decay is None:
             return None
-        same = (self.decay == self.decay[:, :1]).all(axis=1)
-        return int(np.count_nonzero(same & (self.window == 0)))
+        first, second, prompt = self.decay.T
+        origin = np.full(len(self), Origin.CLASS_3, np.uint8)
+        origin[(prompt == first) | (prompt == second)] = Origin.CLASS_2
+        origin[first == second] = Origin.CLASS_1
+        origin[(first == second) & (prompt == first)] = Origin.TRUE
+        return origin
 
 
 @dataclass(frozen=True, eq=False, kw_only=True, slots=True)
@@ -109,6 +127,8 @@ class LifetimeEvents(_Rows):
     """(N,) 0 for the prompt window, i for the i-th of the delayed windows."""
     direction: NDArray[np.float64] | None = None
     """(N, 3) unit vector along the LOR, from photon 2 to photon 1; None where not recorded."""
+    origin: NDArray[np.uint8] | None = None
+    """(N,) truth of a simulation: an `Origin` each."""
 
     def __post_init__(self) -> None:
         n = len(self.dt_ns)
@@ -118,6 +138,7 @@ class LifetimeEvents(_Rows):
             dt_ns=(np.float64, n),
             window=(np.uint8, n),
             direction=(np.float64, n, 3),
+            origin=(np.uint8, n),
         )
 
     def __len__(self) -> int:

@@ -327,8 +327,8 @@ def fit_regions(
             spectra.counts[row],
             spectra.edges_ns,
             model=model,
-            n_delayed=float(spectra.delayed[row].sum()),
-            n_delays=spectra.n_delays,
+            n_delayed=float(spectra.delayed[row, 0].sum()),
+            n_delays=spectra.n_sets[0],
             options=options,
             name=name,
         )
@@ -373,8 +373,8 @@ def calibrate_response(
         spectra.counts[row],
         spectra.edges_ns,
         model=model,
-        n_delayed=float(spectra.delayed[row].sum()),
-        n_delays=spectra.n_delays,
+        n_delayed=float(spectra.delayed[row, 0].sum()),
+        n_delays=spectra.n_sets[0],
         options=options,
         name="calibration",
     )

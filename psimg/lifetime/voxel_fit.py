@@ -73,7 +73,7 @@ def fit_voxels(
         )
     if any(c.free for k, c in enumerate(model.components) if k != model.ops):
         raise SettingsError("voxels are fitted with only the o-Ps lifetime free; fix the others")
-    n_delays = spectra.n_delays if model.background == "delayed" else 0
+    n_delays = spectra.n_sets[0] if model.background == "delayed" else 0
     if model.background == "delayed" and n_delays < 1:
         raise SettingsError(
             "background = 'delayed' needs delayed windows and there are none; set "
@@ -92,7 +92,7 @@ def fit_voxels(
     covariance = np.empty((n_voxel, 4, 4))
     deviance = np.empty(n_voxel)
     status = np.empty(n_voxel, np.uint8)
-    n_delayed = spectra.delayed.sum(axis=1).astype(np.float64)
+    n_delayed = spectra.delayed[:, 0, 0].astype(np.float64)
     for start in range(0, n_voxel, _BLOCK):
         block = slice(start, min(start + _BLOCK, n_voxel))
         _voxel.fit_all(

@@ -31,20 +31,22 @@ def bin_of(value: float, edges: NDArray[np.float64]) -> int:
 def add_events(
     position: NDArray[np.float64],
     dt: NDArray[np.float64],
-    window: NDArray[np.uint8],
+    kind: NDArray[np.uint8],
     low: NDArray[np.float64],
     size: NDArray[np.float64],
     shape: NDArray[np.int64],
     edges: NDArray[np.float64],
     counts: NDArray[np.uint32],
     delayed: NDArray[np.uint32],
+    total: NDArray[np.int64],
     outside: NDArray[np.int64],
 ) -> None:
     """Add events to the histogram of a grid whose lowest corner is ``low``.
 
-    position : (N, 3) [mm]; dt : (N,) [ns]; counts, delayed : (V, B), ``delayed`` may have no
-    rows when no event is delayed; outside : (2,) receives the prompt-window events outside the
-    grid, and those inside it but outside the edges.
+    position : (N, 3) [mm]; dt : (N,) [ns]; kind : (N,) a `WindowKind`; counts : (V, B) receives
+    the prompt-window events; delayed : (V, 3) those of the delayed windows, whatever their bin;
+    total : (4, B) all events in the grid by kind; outside : (2,) the prompt-window events outside
+    the grid, and those inside it but outside the edges.
     """
     n_bin = len(edges) - 1
     for e in range(len(dt)):
@@ -58,9 +60,10 @@ def add_events(
             voxel = voxel * shape[axis] + int(index)
         b = bin_of(dt[e], edges)
         if inside and 0 <= b < n_bin:
-            if window[e] == 0:
+            total[kind[e], b] += 1
+            if kind[e] == 0:
                 counts[voxel, b] += 1
             else:
-                delayed[voxel, b] += 1
-        elif window[e] == 0:
+                delayed[voxel, kind[e] - 1] += 1
+        elif kind[e] == 0:
             outside[1 if inside else 0] += 1

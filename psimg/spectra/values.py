@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 from psimg.core.columns import freeze
 from psimg.core.errors import DataError
 from psimg.core.grid import VoxelGrid
+from psimg.events.windows import N_DELAYED_KINDS
 
 
 @dataclass(frozen=True, eq=False, kw_only=True, slots=True)
@@ -19,9 +20,10 @@ class LifetimeSpectra:
     counts: NDArray[np.uint32]
     """(V, B) prompt-window events."""
     delayed: NDArray[np.uint32]
-    """(V, B) events of all delayed windows together."""
-    n_delays: int
-    """Number of delayed windows summed in ``delayed``."""
+    """(V, 3, D) events of the windows with the prompt, an annihilation photon, or both delayed, in
+    the order of `WindowKind`; D is B, or 1 for voxels, where the bins are summed."""
+    n_sets: tuple[int, int, int]
+    """Number of windows of each kind summed in ``delayed``."""
     n_events: int
     """Prompt-window events looked at."""
     n_outside: int
@@ -37,11 +39,12 @@ class LifetimeSpectra:
 
     def __post_init__(self) -> None:
         n, n_bin = len(self.counts), len(self.edges_ns) - 1
+        n_delayed_bin = n_bin if self.voxel is None else 1
         freeze(
             self,
             edges_ns=(np.float64, n_bin + 1),
             counts=(np.uint32, n, n_bin),
-            delayed=(np.uint32, n, n_bin),
+            delayed=(np.uint32, n, N_DELAYED_KINDS, n_delayed_bin),
             voxel=(np.int64, n),
         )
         if n_bin < 1 or not np.all(np.diff(self.edges_ns) > 0):
@@ -60,7 +63,7 @@ class LifetimeSpectra:
         """Return the spectra of the events of both."""
         same = (
             np.array_equal(self.edges_ns, other.edges_ns)
-            and self.n_delays == other.n_delays
+            and self.n_sets == other.n_sets
             and self.names == other.names
             and self.grid == other.grid
         )
@@ -79,27 +82,14 @@ class LifetimeSpectra:
                 total, counts=self.counts + other.counts, delayed=self.delayed + other.delayed
             )
         voxel = np.union1d(self.voxel, other.voxel)
-        shape = (len(voxel), self.counts.shape[1])
-        counts, delayed = np.zeros(shape, np.uint32), np.zeros(shape, np.uint32)
+        counts = np.zeros((len(voxel), *self.counts.shape[1:]), np.uint32)
+        delayed = np.zeros((len(voxel), *self.delayed.shape[1:]), np.uint32)
         for part in (self, other):
             assert part.voxel is not None
             rows = np.searchsorted(voxel, part.voxel)
             counts[rows] += part.counts
             delayed[rows] += part.delayed
         return replace(total, voxel=voxel, counts=counts, delayed=delayed)
-
-    def summed(self, name: str) -> "LifetimeSpectra":
-        """Return the sum of all rows as the spectrum of one region of this name."""
-        return LifetimeSpectra(
-            edges_ns=self.edges_ns,
-            counts=self.counts.sum(axis=0, dtype=np.uint32)[None],
-            delayed=self.delayed.sum(axis=0, dtype=np.uint32)[None],
-            n_delays=self.n_delays,
-            n_events=self.n_events,
-            n_outside=self.n_outside,
-            n_outside_dt=self.n_outside_dt,
-            names=(name,),
-        )
 
     def region(self, name: str) -> int:
         """Return the row of region ``name``; `DataError` if there is none."""

@@ -36,7 +36,7 @@ def complete_counts(
     if content != "events":
         names += ["n_triplets"]
     names += ["n_located", "n_events"]
-    if voxels.n_delays:
+    if any(voxels.n_sets):
         names += ["n_delayed_triplets", "n_delayed_located", "n_delayed_events"]
     counts = {name: own[name] for name in names}
     counts["n_bad"] = own["n_not_finite"] + own["n_marked_bad"]

@@ -217,7 +217,7 @@ def _write_maps(result: StudyResult, directory: Path, created: str) -> None:
 
 
 def _curves(result: StudyResult, row: int, fit: SpectrumFit) -> dict[str, NDArray[np.float64]]:
-    curves = {"counts": fit.counts, "delayed": result.spectra.delayed[row].astype(np.float64)}
+    curves = {"counts": fit.counts, "delayed": result.spectra.delayed[row, 0].astype(np.float64)}
     names = (*(component.name for component in fit.model.components), "background")
     return curves | dict(zip(names, fit.expected, strict=True))
 

@@ -23,7 +23,7 @@ from psimg.core.stage import Stage
 from psimg.events.locate import locate_triplets
 from psimg.events.order import sort_chunks, with_last
 from psimg.events.select import Carry, drop_close_pairs, find_triplets, within_windows
-from psimg.events.values import LifetimeEvents, Singles, Triplets
+from psimg.events.values import LifetimeEvents, Origin, Singles, Triplets
 from psimg.io.input import InputFile, open_input
 from psimg.lifetime.model import LifetimeModel
 from psimg.lifetime.spectrum_fit import calibrate_response, fit_regions
@@ -158,16 +158,16 @@ def run_study(
 
 def _start(study: Study) -> _Run:
     edges = study.settings.spectrum.edges_ns
-    n_delays = len(study.settings.select.delays_ns)
-    _require_memory(study.grid.n_voxel * (len(edges) - 1) * 4 * (2 if n_delays else 1), study)
+    windows = study.settings.select.windows
+    _require_memory(study.grid.n_voxel * (len(edges) - 1) * 4, study)
     nothing = LifetimeEvents(
         position_mm=np.empty((0, 3)), dt_ns=np.empty(0), window=np.empty(0, np.uint8)
     )
     return _Run(
         study=study,
         edges=edges,
-        counter=VoxelCounter(grid=study.grid, edges_ns=edges, n_delays=n_delays),
-        spectra=bin_regions(nothing, regions=study.regions, edges_ns=edges, n_delays=n_delays),
+        counter=VoxelCounter(grid=study.grid, edges_ns=edges, windows=windows),
+        spectra=bin_regions(nothing, regions=study.regions, edges_ns=edges, windows=windows),
     )
 
 
@@ -243,8 +243,11 @@ def _from_singles(run: _Run, file: InputFile, chunks: Iterable[Singles]) -> None
             run.counts["n_annihilation"] += found.n_annihilation
             run.counts["n_prompt"] += found.n_prompt
             run.counts["n_pairs"] += found.n_pairs
-            run.counts["n_true_triplets"] += found.triplets.n_true or 0
-            run.truth_known |= found.triplets.decay is not None
+            origin = found.triplets.origin
+            if origin is not None:
+                run.truth_known = True
+                true = (origin == Origin.TRUE) & (found.triplets.window == 0)
+                run.counts["n_true_triplets"] += int(np.count_nonzero(true))
             _from_windows(run, found.triplets)
     except DataError as error:
         raise FileError(f"{file.path}: {error}") from error
@@ -276,11 +279,11 @@ def _from_events(run: _Run, events: LifetimeEvents) -> None:
         with run.timed("locate"):
             kept = events.take(target.contains(events.position_mm))
     _count(run, "n_events", "n_delayed_events", kept.window)
-    n_delays = len(run.study.settings.select.delays_ns)
+    windows = run.study.settings.select.windows
     with run.timed("histogram"):
         run.counter.add(kept)
         run.spectra += bin_regions(
-            kept, regions=run.study.regions, edges_ns=run.edges, n_delays=n_delays
+            kept, regions=run.study.regions, edges_ns=run.edges, windows=windows
         )
 
 
@@ -314,7 +317,7 @@ def _fit(
     warnings: list[str] = []
     voxels = run.counter.spectra()
     _require_events(run, voxels)
-    total = voxels.summed("all")
+    total = run.counter.total()
     spectra = run.spectra if run.study.regions else total
     with run.timed("fit_regions"):
         calibration = calibrate_response(total, model=settings.model, options=settings.fit)

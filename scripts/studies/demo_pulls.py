@@ -34,7 +34,7 @@ def spectra_of_seed(study, seed):
     """Spectra of all triplets and of the true ones, for everything and for the regions."""
     settings = study.settings
     edges = settings.spectrum.edges_ns
-    n_delays = len(settings.select.delays_ns)
+    windows = settings.select.windows
     chunks = simulate_singles(
         nema_like(),
         scanner=SCANNER,
@@ -55,7 +55,7 @@ def spectra_of_seed(study, seed):
             events = locate_triplets(some)
             events = events.take(study.object.contains(events.position_mm))
             for where, regions in (("everywhere", (Everywhere(),)), ("regions", study.regions)):
-                part = bin_regions(events, regions=regions, edges_ns=edges, n_delays=n_delays)
+                part = bin_regions(events, regions=regions, edges_ns=edges, windows=windows)
                 key = kind, where
                 total[key] = total[key] + part if key in total else part
     return total

@@ -29,8 +29,8 @@ def toys(rng, n_event, share, edges):
     return LifetimeSpectra(
         edges_ns=edges,
         counts=counts,
-        delayed=np.zeros_like(counts),
-        n_delays=0,
+        delayed=np.zeros((len(counts), 3, 1)),
+        n_sets=(0, 0, 0),
         n_events=len(voxel),
         n_outside=0,
         n_outside_dt=0,

@@ -9,6 +9,7 @@ from numpy.testing import assert_array_equal
 
 from psimg.core import SettingsError
 from psimg.events import (
+    Origin,
     SelectOptions,
     Singles,
     Triplets,
@@ -155,16 +156,21 @@ def test_a_delayed_prompt_is_given_the_time_it_would_have_had():
     assert_array_equal(triplets.time_ns, [[100.0, 100.5, 95.0]])
 
 
-def test_truth_is_counted_in_the_prompt_window_only():
+def test_the_decays_of_its_photons_say_what_a_triplet_is():
+    decay = [[4, 4, 4], [4, 4, 5], [4, 5, 4], [4, 5, 5], [4, 5, 6]]
     triplets = Triplets(
-        time_ns=np.zeros((3, 3)),
-        energy_kev=np.zeros((3, 3)),
-        position_mm=np.zeros((3, 3, 3)),
-        window=[0, 0, 1],
-        decay=[[4, 4, 4], [4, 4, 5], [4, 4, 4]],
+        time_ns=np.zeros((5, 3)),
+        energy_kev=np.zeros((5, 3)),
+        position_mm=np.zeros((5, 3, 3)),
+        window=np.zeros(5),
+        decay=decay,
     )
 
-    assert triplets.n_true == 1
+    assert_array_equal(
+        triplets.origin,
+        [Origin.TRUE, Origin.CLASS_1, Origin.CLASS_2, Origin.CLASS_2, Origin.CLASS_3],
+    )
+    assert triplets.take(slice(0, 0)).origin.shape == (0,)
 
 
 def test_photons_in_one_place_have_no_lor_and_are_dropped():

@@ -40,13 +40,13 @@ def mixed(*tau_ops) -> np.ndarray:
     )
 
 
-def spectra_of(counts, delayed=None, n_delays=0) -> LifetimeSpectra:
+def spectra_of(counts) -> LifetimeSpectra:
     counts = np.atleast_2d(counts).astype(np.uint32)
     return LifetimeSpectra(
         edges_ns=EDGES,
         counts=counts,
-        delayed=np.zeros_like(counts) if delayed is None else np.atleast_2d(delayed),
-        n_delays=n_delays,
+        delayed=np.zeros((len(counts), 3, len(EDGES) - 1)),
+        n_sets=(0, 0, 0),
         n_events=0,
         n_outside=0,
         n_outside_dt=0,

@@ -36,11 +36,14 @@ def expected_counts(n, background, tau=2.0) -> np.ndarray:
 
 def spectra_of(counts, delayed=None, n_delays=0) -> LifetimeSpectra:
     counts = np.atleast_2d(counts)
+    by_kind = np.zeros((len(counts), 3, 1))
+    if delayed is not None:
+        by_kind[:, 0, 0] = delayed
     return LifetimeSpectra(
         edges_ns=EDGES,
         counts=counts,
-        delayed=np.zeros_like(counts) if delayed is None else delayed,
-        n_delays=n_delays,
+        delayed=by_kind,
+        n_sets=(n_delays, 0, 0),
         n_events=0,
         n_outside=0,
         n_outside_dt=0,
@@ -142,7 +145,7 @@ def test_pulls_have_mean_0_and_width_1(model):
     rng = np.random.default_rng(20261121)
     n = 1500
     counts = rng.poisson(expected_counts(1e4, 3e3), size=(n, N_BIN))
-    delayed = rng.poisson(4 * 3e3 / N_BIN, size=(n, N_BIN))
+    delayed = rng.poisson(4 * 3e3, size=n)
 
     maps = fit_voxels(spectra_of(counts, delayed, 4), model=model)
 
@@ -233,8 +236,8 @@ def test_the_order_of_voxels_does_not_matter():
 def test_no_voxels_give_empty_maps():
     maps = fit_voxels(
         LifetimeSpectra(
-            edges_ns=EDGES, counts=np.zeros((0, N_BIN)), delayed=np.zeros((0, N_BIN)), n_delays=0,
-            n_events=0, n_outside=0, n_outside_dt=0, voxel=np.zeros(0),
+            edges_ns=EDGES, counts=np.zeros((0, N_BIN)), delayed=np.zeros((0, 3, 1)),
+            n_sets=(0, 0, 0), n_events=0, n_outside=0, n_outside_dt=0, voxel=np.zeros(0),
             grid=VoxelGrid.centred(shape=(2, 2, 2), voxel_mm=(1.0, 1.0, 1.0)),
         ),
         model=KNOWN,
@@ -273,8 +276,8 @@ def test_voxels_need_a_known_response_and_only_o_ps_free():
 
 def test_region_spectra_are_not_fitted_as_voxels():
     spectra = LifetimeSpectra(
-        edges_ns=EDGES, counts=np.ones((1, N_BIN)), delayed=np.zeros((1, N_BIN)), n_delays=0,
-        n_events=1, n_outside=0, n_outside_dt=0, names=("a",),
+        edges_ns=EDGES, counts=np.ones((1, N_BIN)), delayed=np.zeros((1, 3, N_BIN)),
+        n_sets=(0, 0, 0), n_events=1, n_outside=0, n_outside_dt=0, names=("a",),
     )  # fmt: skip
 
     with pytest.raises(DataError, match="fit them with fit_regions"):

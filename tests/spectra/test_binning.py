@@ -3,7 +3,7 @@ import pytest
 from numpy.testing import assert_array_equal
 
 from psimg.core import Box, DataError, Everywhere, SettingsError, Sphere, VoxelGrid
-from psimg.events import LifetimeEvents
+from psimg.events import LifetimeEvents, windows_of
 from psimg.spectra import (
     EnergySpectrum,
     LifetimeSpectra,
@@ -16,6 +16,7 @@ from psimg.spectra._binning import bin_of
 
 pytestmark = pytest.mark.kernel
 
+ONE_DELAY, TWO_DELAYS = windows_of((200.0,), ()), windows_of((200.0, 300.0), ())
 EDGES = SpectrumOptions(start_ns=-2.0, stop_ns=4.0, step_ns=0.1).edges_ns
 GRID = VoxelGrid.centred(shape=(4, 3, 5), voxel_mm=(5.0, 7.0, 4.0), centre_mm=(1.0, 2.0, 3.0))
 
@@ -93,8 +94,8 @@ def test_spectra_of_chunks_add_up_to_the_spectrum_of_the_whole(what):
 
     def binned(some):
         if what == "voxels":
-            return bin_voxels(some, grid=GRID, edges_ns=EDGES, n_delays=2)
-        return bin_regions(some, regions=[Everywhere()], edges_ns=EDGES, n_delays=2)
+            return bin_voxels(some, grid=GRID, edges_ns=EDGES, windows=TWO_DELAYS)
+        return bin_regions(some, regions=[Everywhere()], edges_ns=EDGES, windows=TWO_DELAYS)
 
     total = binned(parts[0])
     for part in parts[1:]:
@@ -109,12 +110,12 @@ def test_spectra_of_chunks_add_up_to_the_spectrum_of_the_whole(what):
 
 def test_a_counter_fed_in_chunks_gives_the_spectra_of_the_whole():
     events = events_of(900, n_window=2)
-    counter = VoxelCounter(grid=GRID, edges_ns=EDGES, n_delays=1)
+    counter = VoxelCounter(grid=GRID, edges_ns=EDGES, windows=ONE_DELAY)
 
     for i in range(0, 900, 70):
         counter.add(events.take(slice(i, i + 70)))
 
-    whole = bin_voxels(events, grid=GRID, edges_ns=EDGES, n_delays=1)
+    whole = bin_voxels(events, grid=GRID, edges_ns=EDGES, windows=ONE_DELAY)
     assert_array_equal(counter.spectra().counts, whole.counts)
     assert_array_equal(counter.spectra().delayed, whole.delayed)
     assert counter.spectra().n_outside == whole.n_outside
@@ -123,12 +124,12 @@ def test_a_counter_fed_in_chunks_gives_the_spectra_of_the_whole():
 def test_delayed_events_are_counted_apart():
     events = events_of(2000, n_window=2)
 
-    spectra = bin_regions(events, regions=[Everywhere()], edges_ns=EDGES, n_delays=1)
+    spectra = bin_regions(events, regions=[Everywhere()], edges_ns=EDGES, windows=ONE_DELAY)
 
     prompt = events.take(events.window == 0)
     delayed = events.take(events.window == 1)
     assert_array_equal(spectra.counts[0], np.histogram(prompt.dt_ns, EDGES)[0])
-    assert_array_equal(spectra.delayed[0], np.histogram(delayed.dt_ns, EDGES)[0])
+    assert_array_equal(spectra.delayed[0, 0], np.histogram(delayed.dt_ns, EDGES)[0])
 
 
 def test_an_event_in_two_regions_is_counted_in_both():
@@ -193,8 +194,8 @@ def test_an_unknown_region_is_an_error_that_lists_those_there_are():
 )
 def test_spectra_that_contradict_themselves_are_errors(change, match):
     good = {
-        "edges_ns": [0.0, 1.0], "counts": [[1]], "delayed": [[0]], "n_delays": 0, "n_events": 1,
-        "n_outside": 0, "n_outside_dt": 0, "names": ("a",),
+        "edges_ns": [0.0, 1.0], "counts": [[1]], "delayed": np.zeros((1, 3, 1)),
+        "n_sets": (0, 0, 0), "n_events": 1, "n_outside": 0, "n_outside_dt": 0, "names": ("a",),
     }  # fmt: skip
 
     with pytest.raises(DataError, match=match):
