@@ -1,26 +1,20 @@
 """Find triplets: two annihilation photons in coincidence, and a prompt gamma near them in time."""
 
-from dataclasses import dataclass
-from typing import Literal, TypeVar
+import math
+from dataclasses import dataclass, fields, replace
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from psimg.core.errors import SettingsError
 from psimg.core.settings import SETTINGS_CONFIG, require_positive, require_window
-from psimg.events._pairing import (
-    count_candidates,
-    count_triplets,
-    fill_candidates,
-    fill_triplets,
-)
-from psimg.events.values import Singles, Triplets
+from psimg.events import _pairing
+from psimg.events.values import Pairs, Singles, Triplets
 from psimg.events.windows import Window, windows_of
 
-_T = TypeVar("_T", bound=np.generic)
-
-_N_BLOCK = 64
-"""Blocks that threads share out; the same for any number of threads."""
+_BLOCK_ROWS = 8192
+"""Singles of a block: their times and energies stay in the cache of a core."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -35,12 +29,20 @@ class SelectOptions:
     """Largest |t2 - t1| of a pair [ns]."""
     prompt_window_ns: tuple[float, float] = (-20.0, 40.0)
     """Range of (t1 + t2)/2 - t3 of raw times [ns]."""
-    multiples: Literal["all"] = "all"
-    """What to keep when a photon is part of several triplets."""
+    multiples: Literal["all", "first", "reject"] = "all"
+    """What to keep of the triplets of a window that share a photon: ``all`` of them; those that
+    share none with one before them (``first``); those that share none with any (``reject``)."""
+    secondary_ns: float = 0.0
+    """Drop triplets with a further annihilation-window single within this time of one of their
+    annihilation photons; 0 keeps them [ns]."""
+    exactly_three: bool = False
+    """Keep only triplets whose prompt window holds no other candidate: one prompt as seen from the
+    pair, and two annihilation photons as seen from the prompt."""
     delays_ns: tuple[float, ...] = ()
-    """Delays of the prompt for windows that hold randoms only [ns]."""
+    """Delays of the prompt, a window each: unrelated prompts (random classes I and III) [ns]."""
     photon_delays_ns: tuple[float, ...] = ()
-    """Delays of one annihilation photon, for windows that hold prompt-correlated randoms [ns]."""
+    """Delays of one annihilation photon, two windows each: for the randoms in which the prompt
+    belongs to one of the photons (class II), and for class III alone [ns]."""
     min_pair_distance_mm: float = 100.0
     """Smallest distance of the two annihilation photons [mm]."""
 
@@ -50,8 +52,9 @@ class SelectOptions:
         for name in ("annihilation_kev", "prompt_kev", "prompt_window_ns"):
             require_window(name, getattr(self, name))
         require_positive("pair_window_ns", self.pair_window_ns)
-        if not self.min_pair_distance_mm >= 0:
-            raise SettingsError(f"min_pair_distance_mm = {self.min_pair_distance_mm:g} is negative")
+        for name in ("min_pair_distance_mm", "secondary_ns"):
+            if not getattr(self, name) >= 0:
+                raise SettingsError(f"{name} = {getattr(self, name):g} is negative")
         below = min(self.annihilation_kev[1], self.prompt_kev[1])
         above = max(self.annihilation_kev[0], self.prompt_kev[0])
         if above < below:
@@ -59,29 +62,30 @@ class SelectOptions:
                 f"annihilation_kev and prompt_kev overlap from {above:g} to {below:g} keV: a "
                 "photon could be both; move one of the windows"
             )
-        if len(self.delays_ns) > 255:
-            raise SettingsError(f"delays_ns has {len(self.delays_ns)} delays; at most 255 are kept")
+        self._check_delays()
+
+    def _check_delays(self) -> None:
+        if len(self.windows) > 256:
+            raise SettingsError(
+                f"delays_ns and photon_delays_ns make {len(self.windows) - 1} delayed windows; at "
+                "most 255 are kept"
+            )
         width = self.prompt_window_ns[1] - self.prompt_window_ns[0]
-        for delay in self.delays_ns:
-            if not abs(delay) > width:
-                raise SettingsError(
-                    f"delays_ns holds {delay:g} ns, not longer than the prompt window's {width:g} "
-                    "ns: a delayed window would hold true triplets; use longer delays"
-                )
+        for name, least, what in (
+            ("delays_ns", width, "the prompt window's"),
+            ("photon_delays_ns", width + self.pair_window_ns, "the prompt and pair windows'"),
+        ):
+            for delay in getattr(self, name):
+                if not (math.isfinite(delay) and abs(delay) > least):
+                    raise SettingsError(
+                        f"{name} holds {delay:g} ns, not longer than {what} {least:g} ns: a "
+                        "delayed window would hold true triplets; use longer delays"
+                    )
 
     @property
     def windows(self) -> tuple[Window, ...]:
         """The prompt window and the delayed ones; a triplet's label is the position here."""
         return windows_of(self.delays_ns, self.photon_delays_ns)
-
-    @property
-    def reach_ns(self) -> tuple[float, float]:
-        """How far before and after a pair's first photon the others of a triplet lie [ns]."""
-        delays = (0.0, *self.delays_ns)
-        low, high = self.prompt_window_ns
-        before = max(0.0, high + max(delays))
-        after = max(self.pair_window_ns, 0.5 * self.pair_window_ns - low - min(delays))
-        return before, after
 
 
 @dataclass(frozen=True, eq=False, kw_only=True, slots=True)
@@ -89,20 +93,38 @@ class Carry:
     """Singles of a chunk's end, whose triplets the next chunk may complete."""
 
     singles: Singles
-    """Candidates of both windows, in time order."""
+    """In time order; those already done are there for others to see."""
+    n_done: int
+    """Singles at the start whose own triplets have been found."""
+    room: int = 512
+    """Triplets of a block to make room for; more are found all the same, but twice."""
 
 
 @dataclass(frozen=True, eq=False, kw_only=True, slots=True)
 class FoundTriplets:
-    """Triplets of one chunk, what was counted on the way, and what the next chunk needs."""
+    """Triplets of one chunk, what was counted on the way, and what the next chunk needs.
+
+    Counts are of the singles done and of the triplets anchored in them: over all chunks they add
+    up to those of the whole.
+    """
 
     triplets: Triplets
+    pairs: Pairs | None
+    """All pairs within ``pair_window_ns``, where they were asked for."""
     n_annihilation: int
-    """Singles of this chunk in the annihilation window."""
+    """Singles in the annihilation window."""
     n_prompt: int
-    """Singles of this chunk in the prompt window."""
+    """Singles in the prompt window."""
     n_pairs: int
     """Pairs of annihilation singles within ``pair_window_ns``."""
+    n_combinations: NDArray[np.int64]
+    """(n_window,) pair-prompt combinations of each window, before any rule."""
+    n_secondary: NDArray[np.int64]
+    """(n_window,) of them dropped by ``secondary_ns``."""
+    n_not_alone: NDArray[np.int64]
+    """(n_window,) dropped by ``exactly_three``."""
+    n_multiple: NDArray[np.int64]
+    """(n_window,) dropped by ``multiples``."""
     carry: Carry
 
 
@@ -112,6 +134,7 @@ def find_triplets(
     options: SelectOptions | None = None,
     carry: Carry | None = None,
     last: bool = True,
+    with_pairs: bool = False,
 ) -> FoundTriplets:
     """Find the triplets of time-sorted singles, whole or chunk by chunk.
 
@@ -120,38 +143,49 @@ def find_triplets(
     singles : Singles
         Singles in time order; not earlier than those of the chunk before.
     options : SelectOptions, optional
-        Windows and delays.
+        Windows, delays, and rules for triplets that are not alone.
     carry : Carry, optional
         What the chunk before left over.
     last : bool
         False when more chunks of the same clock follow.
+    with_pairs : bool
+        Whether to return the pairs too: they show where randoms are, with many more counts.
 
     Returns
     -------
     FoundTriplets
         Every combination of two annihilation singles and a prompt within the windows, by first
-        photon, second, window and prompt in time order: the same list for any cut into chunks.
+        photon, second, window and prompt in time order, less those that a rule drops: the same
+        list for any cut into chunks. Where an annihilation photon is delayed, the first photon is
+        the one left in its own time.
     """
     options = options or SelectOptions()
-    parts = [singles] if carry is None else [carry.singles, singles]
-    candidates = [_Candidates.of(part, options) for part in parts]
-    both = candidates[0] if carry is None else candidates[0].joined(candidates[1])
-    before, after = options.reach_ns
+    reach = _Reach.of(options)
+    before = carry or Carry(singles=singles.take(slice(0, 0)), n_done=0)
+    # A single at the time of the last one may still come; only what lies before is complete.
+    latest = _latest(singles if len(singles) else before.singles)
+    complete = math.inf if last else latest - reach.after
+    n_ready = int(np.searchsorted(singles.time_ns, complete, side="left"))
 
-    n_anchor = len(both.pair_time)
-    if not last:
-        # A single at the time of the last one may still come; only what lies before is complete.
-        seen = singles.time_ns[-1] if len(singles) else -np.inf
-        n_anchor = int(np.searchsorted(both.pair_time, seen - after, side="left"))
+    def find(some: Singles, start: int, stop: int) -> FoundTriplets:
+        return _find(some, start, stop, options, reach, with_pairs, before.room)
 
-    row, window, n_pairs = _combine(both, n_anchor, options)
-    return FoundTriplets(
-        triplets=_gather(parts, both, row, window, options),
-        n_annihilation=len(candidates[-1].pair_time),
-        n_prompt=len(candidates[-1].prompt_time),
-        n_pairs=n_pairs,
-        carry=Carry(singles=_left_over(parts, both, n_anchor, before)),
-    )
+    if not len(before.singles):
+        return _with_carry(find(singles, 0, n_ready), singles, n_ready, reach)
+    # Most of a chunk needs nothing of the one before; the seam between the two does.
+    n_before = len(before.singles)
+    n_seam = _rows_until(singles, _start(singles) + reach.before)
+    n_seen = _rows_until(singles, _start(singles.take(slice(n_seam, None))) + reach.after)
+    seam = before.singles.joined(singles.take(slice(None, n_seen)))
+    seam_stop = int(np.searchsorted(seam.time_ns, complete, side="left"))
+    seam_stop = max(min(seam_stop, n_before + n_seam), before.n_done)
+    found = find(seam, before.n_done, seam_stop)
+    if seam_stop < n_before + n_seam or n_seam == len(singles):
+        # A chunk shorter than the reach; the next one may need all of it.
+        whole = seam if n_seen == len(singles) else before.singles.joined(singles)
+        return _with_carry(found, whole, seam_stop, reach)
+    n_done = max(n_ready, n_seam)
+    return _with_carry(_joined(found, find(singles, n_seam, n_done)), singles, n_done, reach)
 
 
 def within_windows(triplets: Triplets, *, options: SelectOptions) -> Triplets:
@@ -179,115 +213,173 @@ def _within(value: NDArray[np.float64], window: tuple[float, float]) -> NDArray[
     return (value >= window[0]) & (value <= window[1])
 
 
-@dataclass(frozen=True, eq=False, slots=True)
-class _Candidates:
-    """The singles of the two energy windows: rows and times, not their other columns.
+@dataclass(frozen=True, slots=True)
+class _Reach:
+    """How far around an anchor other singles matter [ns]."""
 
-    Rows count through the carried singles and on through the chunk's.
-    """
-
-    n_singles: int
-    pair_row: NDArray[np.int64]
-    pair_time: NDArray[np.float64]
-    prompt_row: NDArray[np.int64]
-    prompt_time: NDArray[np.float64]
+    before: float
+    after: float
+    context: float
+    """How far away the anchor of another triplet with a photon in common may be."""
 
     @classmethod
-    def of(cls, singles: Singles, options: SelectOptions) -> "_Candidates":
-        """Pick the candidates of some singles in two passes over their energies."""
-        windows = np.array([options.annihilation_kev, options.prompt_kev])
-        counts = np.empty((_N_BLOCK, 2), np.int64)
-        count_candidates(singles.energy_kev, windows, _N_BLOCK, counts)
-        # The annihilation singles of all blocks come first, then the prompts of all blocks.
-        flat = counts.T.ravel()
-        starts = np.ascontiguousarray((np.cumsum(flat) - flat).reshape(2, _N_BLOCK).T)
-        n_pair, n_all = int(counts[:, 0].sum()), int(flat.sum())
-        row, time = np.empty(n_all, np.int64), np.empty(n_all)
-        fill_candidates(singles.energy_kev, singles.time_ns, windows, starts, row, time)
-        return cls(len(singles), row[:n_pair], time[:n_pair], row[n_pair:], time[n_pair:])
-
-    def joined(self, later: "_Candidates") -> "_Candidates":
-        """Return the candidates of two lists of singles, one after the other."""
-        return _Candidates(
-            self.n_singles + later.n_singles,
-            np.concatenate([self.pair_row, later.pair_row + self.n_singles]),
-            np.concatenate([self.pair_time, later.pair_time]),
-            np.concatenate([self.prompt_row, later.prompt_row + self.n_singles]),
-            np.concatenate([self.prompt_time, later.prompt_time]),
-        )
+    def of(cls, options: SelectOptions) -> "_Reach":
+        """Return the reach of these options, with a ns of margin for rounding of times."""
+        low, high = options.prompt_window_ns
+        pair = options.pair_window_ns
+        before, after = [0.0], [pair]
+        for window in options.windows:
+            photon, prompt = window.photon_delay_ns, window.prompt_delay_ns
+            # The second photon, and the prompt about the middle of the two.
+            before += [photon + pair, 0.5 * pair + high + prompt]
+            after += [pair - photon, 0.5 * pair - low - prompt]
+        around = options.secondary_ns
+        if options.exactly_three:
+            # From the middle of the pair to the prompt, and on to what the prompt sees.
+            around = max(around, pair + high - low)
+        context = 0.0 if options.multiples == "all" else 2.0 * pair + high - low
+        margin = around + context + 1.0
+        return cls(max(before) + margin, max(after) + margin, context)
 
 
-def _combine(
-    candidates: _Candidates, n_anchor: int, options: SelectOptions
-) -> tuple[NDArray[np.int64], NDArray[np.uint8], int]:
-    """Return (T, 3) rows of the triplets' singles, (T,) windows, and the number of pairs."""
+def _start(singles: Singles) -> float:
+    return float(singles.time_ns[0]) if len(singles) else math.inf
+
+
+def _latest(singles: Singles) -> float:
+    return float(singles.time_ns[-1]) if len(singles) else -math.inf
+
+
+def _rows_until(singles: Singles, time_ns: float) -> int:
+    return int(np.searchsorted(singles.time_ns, time_ns, side="right"))
+
+
+def _with_carry(
+    found: FoundTriplets, singles: Singles, n_done: int, reach: _Reach
+) -> FoundTriplets:
+    """Carry the singles from ``n_done`` on, and those before that their triplets can reach."""
+    # When none is open, one may follow at the very time of the last one seen.
+    open_from = singles.time_ns[n_done] if n_done < len(singles) else _latest(singles)
+    n_past = int(np.searchsorted(singles.time_ns, open_from - reach.before, side="left"))
+    kept = singles.take(slice(n_past, None))
+    return replace(found, carry=replace(found.carry, singles=kept, n_done=n_done - n_past))
+
+
+def _find(
+    singles: Singles,
+    first_row: int,
+    last_row: int,
+    options: SelectOptions,
+    reach: _Reach,
+    with_pairs: bool,
+    room: int,
+) -> FoundTriplets:
+    """Find the triplets anchored in some rows of singles that hold all that they reach."""
+    windows = options.windows
+    delays = sorted({w.photon_delay_ns for w in windows}, key=lambda d: (d != 0.0, d))
+    groups = [[i for i, w in enumerate(windows) if w.photon_delay_ns == d] for d in delays]
+    label = np.array([i for group in groups for i in group])
     low, high = options.prompt_window_ns
-    arguments = (
-        candidates.pair_time,
-        candidates.prompt_time,
-        n_anchor,
-        options.pair_window_ns,
-        low,
-        high,
-        np.array([0.0, *options.delays_ns]),
+    n_block = max(1, -(-(last_row - first_row) // _BLOCK_ROWS))
+    n_found, needed = np.empty((2, n_block), np.int64)
+    totals = np.empty((n_block, 3), np.int64)
+    tally = np.empty((n_block, len(windows), 4), np.int64)
+    while True:
+        row = np.empty((n_block, room, 3), np.int64)
+        window = np.empty((n_block, room), np.uint8)
+        pair = np.empty((n_block, room if with_pairs else 0, 2), np.int64)
+        _pairing.find_in_blocks(
+            singles.time_ns,
+            singles.energy_kev,
+            np.array([options.annihilation_kev, options.prompt_kev]),
+            first_row,
+            last_row,
+            options.pair_window_ns,
+            low,
+            high,
+            np.array(delays),
+            np.cumsum([0, *map(len, groups)]),
+            np.array([windows[i].prompt_delay_ns for i in label]),
+            label,
+            options.secondary_ns,
+            options.exactly_three,
+            _RULES[options.multiples],
+            reach.before,
+            reach.after,
+            reach.context,
+            row,
+            window,
+            pair,
+            n_found,
+            needed,
+            totals,
+            tally,
+        )
+        if needed.max() <= room:
+            break
+        room = int(1.2 * needed.max())
+    by_window = np.empty((len(windows), 4), np.int64)
+    by_window[label] = tally.sum(axis=0)
+    return FoundTriplets(
+        triplets=_gather(singles, _filled(row, n_found), _filled(window, n_found), windows),
+        pairs=_gather_pairs(singles, _filled(pair, totals[:, _pairing.N_PAIR]))
+        if with_pairs
+        else None,
+        n_annihilation=int(totals[:, _pairing.N_ANNIHILATION].sum()),
+        n_prompt=int(totals[:, _pairing.N_PROMPT].sum()),
+        n_pairs=int(totals[:, _pairing.N_PAIR].sum()),
+        n_combinations=by_window[:, _pairing.N_FOUND],
+        n_secondary=by_window[:, _pairing.N_CROWDED],
+        n_not_alone=by_window[:, _pairing.N_NOT_ALONE],
+        n_multiple=by_window[:, _pairing.N_SHARED],
+        carry=Carry(singles=singles.take(slice(0, 0)), n_done=0, room=room),
     )
-    n_pair, n_found = np.empty((2, _N_BLOCK), np.int64)
-    count_triplets(*arguments, n_pair, n_found)
-    position = np.empty((int(n_found.sum()), 3), np.int64)
-    window = np.empty(len(position), np.uint8)
-    fill_triplets(*arguments, np.cumsum(n_found) - n_found, position, window)
-    row = np.empty_like(position)
-    row[:, :2] = candidates.pair_row[position[:, :2]]
-    row[:, 2] = candidates.prompt_row[position[:, 2]]
-    return row, window, int(n_pair.sum())
+
+
+_RULES = {"all": _pairing.ALL, "first": _pairing.FIRST, "reject": _pairing.REJECT}
+
+
+def _filled(blocks: NDArray[Any], n: NDArray[np.int64]) -> NDArray[Any]:
+    """Return the filled rows of all blocks, one after the other."""
+    return np.concatenate([block[:filled] for block, filled in zip(blocks, n, strict=True)])
 
 
 def _gather(
-    parts: list[Singles],
-    candidates: _Candidates,
+    singles: Singles,
     row: NDArray[np.int64],
     window: NDArray[np.uint8],
-    options: SelectOptions,
+    windows: tuple[Window, ...],
 ) -> Triplets:
-    """Fetch the columns of the triplets' singles from the carried singles and the chunk's."""
-    time_ns = _pick([part.time_ns for part in parts], row)
-    time_ns[:, 2] += np.array([0.0, *options.delays_ns])[window]
-    decays = [part.decay for part in parts]
-    known = [decay for decay in decays if decay is not None]
+    """Fetch the columns of the triplets' singles and move delayed ones to where they were seen."""
+    time_ns = singles.time_ns[row]
+    time_ns[:, 1] += np.array([w.photon_delay_ns for w in windows])[window]
+    time_ns[:, 2] += np.array([w.prompt_delay_ns for w in windows])[window]
     return Triplets(
         time_ns=time_ns,
-        energy_kev=_pick([part.energy_kev for part in parts], row),
-        position_mm=_pick([part.position_mm for part in parts], row),
+        energy_kev=singles.energy_kev[row],
+        position_mm=singles.position_mm[row],
         window=window,
-        decay=_pick(known, row) if len(known) == len(decays) else None,
+        decay=None if singles.decay is None else singles.decay[row],
     )
 
 
-def _pick(columns: list[NDArray[_T]], row: NDArray[np.int64]) -> NDArray[_T]:
-    """Return the rows of one column cut in two, without joining the pieces."""
-    if len(columns) == 1:
-        return columns[0][row]
-    carried, fresh = columns
-    picked = fresh[np.maximum(row - len(carried), 0)] if len(fresh) else carried[row]
-    early = row < len(carried)
-    picked[early] = carried[row[early]]
-    return picked
+def _gather_pairs(singles: Singles, row: NDArray[np.int64]) -> Pairs:
+    return Pairs(time_ns=singles.time_ns[row], position_mm=singles.position_mm[row])
 
 
-def _left_over(
-    parts: list[Singles], candidates: _Candidates, n_anchor: int, before: float
-) -> Singles:
-    """Return the singles of the anchors still open, and the prompts that they can reach."""
-    if n_anchor < len(candidates.pair_time):
-        cut = candidates.pair_time[n_anchor]
-    else:
-        # No anchor is open, but one may follow at the very time of the last single seen.
-        cut = max((part.time_ns[-1] for part in parts if len(part)), default=-np.inf)
-    # One ns of margin: rounding of times must never lose a prompt on the window's edge.
-    n_past = int(np.searchsorted(candidates.prompt_time, cut - before - 1.0, side="left"))
-    row = np.union1d(candidates.pair_row[n_anchor:], candidates.prompt_row[n_past:])
-    first, *rest = parts
-    kept = first.take(row[row < len(first)])
-    for part in rest:
-        kept = kept.joined(part.take(row[row >= len(first)] - len(first)))
-    return kept
+def _joined(one: FoundTriplets, other: FoundTriplets) -> FoundTriplets:
+    """Return what was found in two parts of the singles, one after the other."""
+    counts = {
+        f.name: getattr(one, f.name) + getattr(other, f.name)
+        for f in fields(FoundTriplets)
+        if f.name.startswith("n_")
+    }
+    pairs = None
+    if one.pairs is not None and other.pairs is not None:
+        pairs = one.pairs.joined(other.pairs)
+    return FoundTriplets(
+        triplets=one.triplets.joined(other.triplets),
+        pairs=pairs,
+        carry=replace(other.carry, room=max(one.carry.room, other.carry.room)),
+        **counts,
+    )

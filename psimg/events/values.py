@@ -74,6 +74,23 @@ class Singles(_Rows):
 
 
 @dataclass(frozen=True, eq=False, kw_only=True, slots=True)
+class Pairs(_Rows):
+    """Two annihilation photons in coincidence, one row per pair."""
+
+    time_ns: NDArray[np.float64]
+    """(N, 2) detection times [ns]."""
+    position_mm: NDArray[np.float64]
+    """(N, 2, 3) detection points: pair, photon, coordinate [mm]."""
+
+    def __post_init__(self) -> None:
+        n = len(self.time_ns)
+        freeze(self, time_ns=(np.float64, n, 2), position_mm=(np.float64, n, 2, 3))
+
+    def __len__(self) -> int:
+        return len(self.time_ns)
+
+
+@dataclass(frozen=True, eq=False, kw_only=True, slots=True)
 class Triplets(_Rows):
     """Two annihilation photons and one prompt gamma, in that order, one row per triplet."""
 

@@ -1,4 +1,5 @@
 import itertools
+from dataclasses import replace
 
 import numba as nb
 import numpy as np
@@ -13,8 +14,10 @@ from psimg.events import (
     SelectOptions,
     Singles,
     Triplets,
+    WindowKind,
     drop_close_pairs,
     find_triplets,
+    select,
     within_windows,
 )
 
@@ -26,7 +29,17 @@ OPTIONS = SelectOptions(
     pair_window_ns=4.0,
     prompt_window_ns=(-6.0, 9.0),
     delays_ns=(40.0, -50.0),
+    photon_delays_ns=(21.5, -30.0),
 )
+RULES = [
+    {},
+    {"multiples": "first"},
+    {"multiples": "reject"},
+    {"secondary_ns": 3.0},
+    {"exactly_three": True},
+    {"multiples": "first", "secondary_ns": 1.0},
+    {"multiples": "reject", "exactly_three": True, "secondary_ns": 0.5},
+]
 
 
 def singles_of(time_ns, energy_kev) -> Singles:
@@ -49,16 +62,70 @@ def slow_triplets(singles: Singles, options: SelectOptions) -> tuple[list[tuple]
     low, high = options.prompt_window_ns
     t = singles.time_ns
     found, n_pairs = [], 0
-    for i, j in itertools.combinations(pair, 2):
-        if t[j] - t[i] > options.pair_window_ns:
-            continue
-        n_pairs += 1
-        mean = 0.5 * (t[i] + t[j])
-        for window, delay in enumerate((0.0, *options.delays_ns)):
+    for i, j in itertools.permutations(pair, 2):
+        n_pairs += i < j and t[j] - t[i] <= options.pair_window_ns
+        for label, window in enumerate(options.windows):
+            late = t[j] + window.photon_delay_ns
+            # Without a delay a pair is a pair whichever comes first.
+            if abs(late - t[i]) > options.pair_window_ns or (window.photon_delay_ns == 0 and i > j):
+                continue
             for k in prompts:
-                if low <= mean - (t[k] + delay) <= high:
-                    found.append((i, j, window, k))
-    return found, n_pairs
+                if in_prompt_window(0.5 * (t[i] + late), t[k] + window.prompt_delay_ns, options):
+                    found.append((i, window.photon_delay_ns, j, label, k))
+    found.sort(key=lambda f: (f[0], f[1] != 0, f[1], f[2], f[3], f[4]))
+    found = [(i, j, label, k) for i, _, j, label, k in found]
+    found = [f for f in found if not is_crowded(f, t, pair, options)]
+    if options.exactly_three:
+        found = [f for f in found if is_alone(f, t, pair, prompts, options)]
+    return [f for n, f in enumerate(found) if survives(n, found, options)], n_pairs
+
+
+def in_prompt_window(mean: float, prompt: float, options: SelectOptions) -> bool:
+    low, high = options.prompt_window_ns
+    return low <= mean - prompt <= high
+
+
+def is_crowded(triplet, t, pair, options) -> bool:
+    i, j, _, _ = triplet
+    return options.secondary_ns > 0 and any(
+        min(abs(t[m] - t[i]), abs(t[m] - t[j])) <= options.secondary_ns
+        for m in pair
+        if m not in (i, j)
+    )
+
+
+def is_alone(triplet, t, pair, prompts, options) -> bool:
+    i, j, label, k = triplet
+    window = options.windows[label]
+    late = t[j] + window.photon_delay_ns
+    seen = t[k] + window.prompt_delay_ns
+    near = [
+        m
+        for m in prompts
+        if in_prompt_window(0.5 * (t[i] + late), t[m] + window.prompt_delay_ns, options)
+    ]
+    delays = {0.0, window.photon_delay_ns}
+    others = [
+        (m, d)
+        for d in delays
+        for m in pair
+        if in_prompt_window(t[m] + d, seen, options)
+        and (m, d) not in ((i, 0.0), (j, window.photon_delay_ns))
+    ]
+    return near == [k] and not others
+
+
+def photons(triplet, options) -> set:
+    i, j, label, k = triplet
+    return {(i, 0.0), (j, options.windows[label].photon_delay_ns), (k, "prompt")}
+
+
+def survives(n: int, found: list, options: SelectOptions) -> bool:
+    rivals = {"all": [], "first": found[:n], "reject": found[:n] + found[n + 1 :]}
+    return not any(
+        other[2] == found[n][2] and photons(other, options) & photons(found[n], options)
+        for other in rivals[options.multiples]
+    )
 
 
 def labels(triplets: Triplets) -> list[tuple]:
@@ -98,25 +165,87 @@ def streams(draw):
 
 
 @settings(max_examples=150, deadline=None)
-@given(streams())
-def test_triplets_are_those_of_the_definition_in_its_order(stream):
+@given(streams(), st.sampled_from(RULES))
+def test_triplets_are_those_of_the_definition_in_its_order(stream, rule):
     singles, _ = stream
+    options = replace(OPTIONS, **rule)
 
-    found = find_triplets(singles, options=OPTIONS)
+    found = find_triplets(singles, options=options)
 
-    expected, n_pairs = slow_triplets(singles, OPTIONS)
+    expected, n_pairs = slow_triplets(singles, options)
     assert labels(found.triplets) == expected
     assert found.n_pairs == n_pairs
 
 
 @settings(max_examples=150, deadline=None)
-@given(streams())
-def test_triplets_are_the_same_for_any_cut_into_chunks(stream):
+@given(streams(), st.sampled_from(RULES))
+def test_triplets_are_the_same_for_any_cut_into_chunks(stream, rule):
     singles, cuts = stream
+    options = replace(OPTIONS, **rule)
 
-    expected, n_pairs = slow_triplets(singles, OPTIONS)
+    expected, n_pairs = slow_triplets(singles, options)
 
-    assert chunked(singles, OPTIONS, cuts) == (expected, n_pairs)
+    assert chunked(singles, options, cuts) == (expected, n_pairs)
+
+
+@pytest.mark.parametrize("rule", RULES)
+def test_dense_streams_give_the_same_triplets_for_any_block_chunk_and_rule(rule, monkeypatch):
+    monkeypatch.setattr(select, "_BLOCK_ROWS", 16)
+    rng = np.random.default_rng(3)
+    # A clock of half a ns: equal times and times on a window's edge are common.
+    time_ns = np.sort(np.round(2 * rng.uniform(0, 900, 260)) / 2)
+    singles = singles_of(time_ns, rng.choice([300.0, 511.0, 1157.0], 260, p=[0.2, 0.55, 0.25]))
+    options = replace(OPTIONS, **rule)
+
+    expected = slow_triplets(singles, options)
+
+    assert len({label for _, _, label, _ in expected[0]}) > (
+        1 if rule else len(options.windows) - 1
+    )
+    assert labels(find_triplets(singles, options=options).triplets) == expected[0]
+    for size in (3, 40, 190):
+        assert chunked(singles, options, list(range(0, 260, size))) == expected
+
+
+@pytest.mark.parametrize("rule", RULES)
+def test_combinations_are_those_kept_and_those_that_each_rule_drops(rule):
+    rng = np.random.default_rng(5)
+    singles = singles_of(
+        np.sort(rng.uniform(0, 3000, 900)), rng.choice([511.0, 1157.0], 900, p=[0.7, 0.3])
+    )
+    options = replace(OPTIONS, **rule)
+
+    found = find_triplets(singles, options=options)
+
+    every = find_triplets(singles, options=OPTIONS)
+    n_window = len(options.windows)
+    assert_array_equal(found.n_combinations, np.bincount(every.triplets.window, minlength=n_window))
+    dropped = found.n_secondary + found.n_not_alone + found.n_multiple
+    kept = np.bincount(found.triplets.window, minlength=n_window)
+    assert_array_equal(found.n_combinations, kept + dropped)
+    assert kept[0] > 0
+    assert (found.n_secondary[0] > 0) == ("secondary_ns" in rule)
+    assert (found.n_not_alone[0] > 0) == ("exactly_three" in rule)
+    assert (found.n_multiple[0] > 0) == ("multiples" in rule and "exactly_three" not in rule)
+
+
+def test_pairs_are_listed_where_asked_for():
+    rng = np.random.default_rng(6)
+    singles = singles_of(np.sort(rng.uniform(0, 600, 300)), np.full(300, 511.0))
+
+    whole = find_triplets(singles, options=OPTIONS, with_pairs=True)
+
+    assert len(whole.pairs) == whole.n_pairs == slow_triplets(singles, OPTIONS)[1]
+    gap = whole.pairs.time_ns[:, 1] - whole.pairs.time_ns[:, 0]
+    assert np.all((gap >= 0) & (gap <= OPTIONS.pair_window_ns))
+    assert find_triplets(singles, options=OPTIONS).pairs is None
+    first = find_triplets(singles.take(slice(0, 120)), options=OPTIONS, with_pairs=True, last=False)
+    second = find_triplets(
+        singles.take(slice(120, None)), options=OPTIONS, with_pairs=True, carry=first.carry
+    )
+    both = first.pairs.joined(second.pairs)
+    assert_array_equal(both.time_ns, whole.pairs.time_ns)
+    assert_array_equal(both.position_mm, whole.pairs.position_mm)
 
 
 @pytest.mark.parametrize("window", [(5.0, 9.0), (-30.0, -12.0), (-3.0, 3.0)])
@@ -154,6 +283,17 @@ def test_a_delayed_prompt_is_given_the_time_it_would_have_had():
 
     assert_array_equal(triplets.window, [1])
     assert_array_equal(triplets.time_ns, [[100.0, 100.5, 95.0]])
+
+
+def test_a_delayed_photon_is_given_the_time_it_would_have_had():
+    singles = singles_of(np.array([0.0, 0.5, 100.0]), np.array([1157.0, 511.0, 511.0]))
+    options = SelectOptions(prompt_window_ns=(-20.0, 20.0), photon_delays_ns=(-99.0,))
+
+    triplets = find_triplets(singles, options=options).triplets
+
+    assert_array_equal(triplets.window, [1])
+    assert options.windows[1].kind == WindowKind.DELAYED_PHOTON
+    assert_array_equal(triplets.time_ns, [[0.5, 1.0, 0.0]])
 
 
 def test_the_decays_of_its_photons_say_what_a_triplet_is():
@@ -206,7 +346,9 @@ def test_a_list_of_triplets_is_cut_by_the_windows_that_would_have_found_it():
         ({"delays_ns": (60.0,)}, "delays_ns holds 60 ns, not longer than the prompt window's 60"),
         ({"pair_window_ns": 0.0}, "pair_window_ns = 0: expected a number above zero"),
         ({"min_pair_distance_mm": -1.0}, "min_pair_distance_mm = -1 is negative"),
-        ({"delays_ns": tuple(range(100, 400))}, "300 delays; at most 255"),
+        ({"delays_ns": tuple(range(100, 400))}, "make 300 delayed windows; at most 255"),
+        ({"photon_delays_ns": (63.0,)}, "holds 63 ns, not longer than the prompt and pair .* 64"),
+        ({"secondary_ns": -1.0}, "secondary_ns = -1 is negative"),
         ({"prompt_window_ns": (5.0, -5.0)}, "the low end is not below the high end"),
     ],
 )
