@@ -1,6 +1,6 @@
 """From singles to annihilation points with a time difference."""
 
-from psimg.events.locate import locate_triplets
+from psimg.events.locate import locate_pairs, locate_triplets
 from psimg.events.order import sort_chunks, with_last
 from psimg.events.select import (
     Carry,
@@ -10,7 +10,7 @@ from psimg.events.select import (
     find_triplets,
     within_windows,
 )
-from psimg.events.values import LifetimeEvents, Origin, Singles, Triplets
+from psimg.events.values import LifetimeEvents, Origin, Pairs, Singles, Triplets
 from psimg.events.windows import Window, WindowKind, windows_of
 
 __all__ = [
@@ -18,6 +18,7 @@ __all__ = [
     "FoundTriplets",
     "LifetimeEvents",
     "Origin",
+    "Pairs",
     "SelectOptions",
     "Singles",
     "Triplets",
@@ -25,6 +26,7 @@ __all__ = [
     "WindowKind",
     "drop_close_pairs",
     "find_triplets",
+    "locate_pairs",
     "locate_triplets",
     "sort_chunks",
     "windows_of",

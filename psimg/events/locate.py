@@ -1,11 +1,12 @@
 """Where and when the positron of a triplet annihilated."""
 
 import numpy as np
+from numpy.typing import NDArray
 
 from psimg.core.errors import DataError
 from psimg.core.scanner import SPEED_OF_LIGHT_MM_NS
 from psimg.events._locating import locate
-from psimg.events.values import LifetimeEvents, Triplets
+from psimg.events.values import LifetimeEvents, Pairs, Triplets
 
 
 def locate_triplets(triplets: Triplets) -> LifetimeEvents:
@@ -51,3 +52,27 @@ def locate_triplets(triplets: Triplets) -> LifetimeEvents:
         direction=direction,
         origin=triplets.origin,
     )
+
+
+def locate_pairs(pairs: Pairs, *, min_distance_mm: float = 0.0) -> NDArray[np.float64]:
+    """Find the most likely annihilation point of each pair, as `locate_triplets` does.
+
+    Parameters
+    ----------
+    pairs : Pairs
+        Annihilation photons in coincidence.
+    min_distance_mm : float
+        Pairs whose photons are closer, or in one place, are left out [mm].
+
+    Returns
+    -------
+    (M, 3) float64 array
+        Points of the pairs that are far enough apart [mm].
+    """
+    first, second = pairs.position_mm[:, 0], pairs.position_mm[:, 1]
+    offset = first - second
+    length = np.sqrt(np.einsum("ij,ij->i", offset, offset))
+    far = (length >= min_distance_mm) & (length > 0)
+    gap = (pairs.time_ns[far, 1] - pairs.time_ns[far, 0]) / length[far]
+    along = (0.5 * SPEED_OF_LIGHT_MM_NS * gap)[:, None] * offset[far]
+    return np.asarray(0.5 * (first[far] + second[far]) + along)

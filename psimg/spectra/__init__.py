@@ -1,13 +1,31 @@
 """Spectra of dt, for voxels and for regions, and of energy."""
 
 from psimg.spectra.binning import SpectrumOptions, VoxelCounter, bin_regions, bin_voxels
+from psimg.spectra.levels import PairCounter, RandomLevels, estimate_levels
+from psimg.spectra.randoms import (
+    DelayedSpectrum,
+    RandomClasses,
+    SmoothShape,
+    estimate_classes,
+    estimate_random_spectrum,
+    measure_shape,
+)
 from psimg.spectra.values import EnergySpectrum, LifetimeSpectra
 
 __all__ = [
+    "DelayedSpectrum",
     "EnergySpectrum",
     "LifetimeSpectra",
+    "PairCounter",
+    "RandomClasses",
+    "RandomLevels",
+    "SmoothShape",
     "SpectrumOptions",
     "VoxelCounter",
     "bin_regions",
     "bin_voxels",
+    "estimate_classes",
+    "estimate_levels",
+    "estimate_random_spectrum",
+    "measure_shape",
 ]
