@@ -5,6 +5,9 @@ from collections.abc import Mapping
 from psimg.core.stage import Stage
 from psimg.spectra.values import LifetimeSpectra
 
+_LONELINESS = ["n_secondary", "n_not_alone", "n_multiple"]
+"""Triplets dropped for photons nearby."""
+
 
 def complete_counts(
     own: Mapping[str, int],
@@ -35,13 +38,16 @@ def complete_counts(
         names += ["n_triplets_read", "n_outside_windows"]
     if content != "events":
         names += ["n_triplets"]
+    if content == "singles":
+        names += _LONELINESS
     names += ["n_located", "n_events"]
     if any(voxels.n_sets):
         names += ["n_delayed_triplets", "n_delayed_located", "n_delayed_events"]
     counts = {name: own[name] for name in names}
     counts["n_bad"] = own["n_not_finite"] + own["n_marked_bad"]
     if content != "events":
-        counts["n_close_pairs"] = own["n_triplets"] - own["n_located"]
+        n_dropped = sum(own[name] for name in _LONELINESS)
+        counts["n_close_pairs"] = own["n_triplets"] - n_dropped - own["n_located"]
     counts["n_outside_object"] = own["n_located"] - own["n_events"]
     counts["n_outside"] = voxels.n_outside
     counts["n_outside_dt"] = voxels.n_outside_dt
@@ -85,12 +91,27 @@ def path_of_events(counts: Mapping[str, int], content: str) -> tuple[Stage, ...]
                 dropped={"outside the windows": counts["n_outside_windows"]},
             )
         )
+    n_dropped = sum(counts.get(name, 0) for name in _LONELINESS)
+    if n_dropped:
+        stages.append(
+            Stage(
+                name="photons nearby",
+                unit="triplets",
+                n_in=counts["n_triplets"],
+                n_out=counts["n_triplets"] - n_dropped,
+                dropped={
+                    "further annihilation photon": counts["n_secondary"],
+                    "not exactly three photons": counts["n_not_alone"],
+                    "photon in several triplets": counts["n_multiple"],
+                },
+            )
+        )
     if content != "events":
         stages.append(
             Stage(
                 name="pair distance",
                 unit="triplets",
-                n_in=counts["n_triplets"],
+                n_in=counts["n_triplets"] - n_dropped,
                 n_out=counts["n_located"],
                 dropped={"annihilation photons too close": counts["n_close_pairs"]},
             )
