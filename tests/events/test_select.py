@@ -347,7 +347,7 @@ def test_a_list_of_triplets_is_cut_by_the_windows_that_would_have_found_it():
         ({"pair_window_ns": 0.0}, "pair_window_ns = 0: expected a number above zero"),
         ({"min_pair_distance_mm": -1.0}, "min_pair_distance_mm = -1 is negative"),
         ({"delays_ns": tuple(range(100, 400))}, "make 300 delayed windows; at most 255"),
-        ({"photon_delays_ns": (63.0,)}, "holds 63 ns, not longer than the prompt and pair .* 64"),
+        ({"photon_delays_ns": (63.0,)}, r"holds 63 ns, not longer than the prompt and pair .* 64"),
         ({"secondary_ns": -1.0}, "secondary_ns = -1 is negative"),
         ({"prompt_window_ns": (5.0, -5.0)}, "the low end is not below the high end"),
     ],

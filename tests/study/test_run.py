@@ -345,7 +345,7 @@ def test_delayed_windows_on_anything_but_singles_are_an_error(tmp_path):
     )
 
     with pytest.raises(
-        SettingsError, match="delayed windows .* need singles, and the input holds events"
+        SettingsError, match=r"delayed windows .* need singles, and the input holds events"
     ):
         run_study(study)
 
