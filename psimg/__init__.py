@@ -2,7 +2,7 @@
 
 The names below are what a script needs; each stage is one function on frozen values:
 
-    singles -> find_triplets -> locate_triplets -> bin_regions, bin_voxels
+    singles -> find_triplets -> cut_triplets -> locate_triplets -> bin_regions, bin_voxels
             -> fit_regions, fit_voxels -> ParameterMaps
 """
 
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
         SelectOptions,
         Singles,
         Triplets,
-        drop_close_pairs,
+        cut_triplets,
         find_triplets,
         locate_triplets,
         sort_chunks,
@@ -56,7 +56,7 @@ _HOMES = {
         "ParameterMaps", "PsimgError", "Scanner", "Sphere", "VoxelGrid",
     ),
     "psimg.events": (
-        "LifetimeEvents", "SelectOptions", "Singles", "Triplets", "drop_close_pairs",
+        "LifetimeEvents", "SelectOptions", "Singles", "Triplets", "cut_triplets",
         "find_triplets", "locate_triplets", "sort_chunks", "with_last",
     ),
     "psimg.io": ("InputOptions", "open_input"),
@@ -97,7 +97,7 @@ __all__ = [
     "bin_regions",
     "bin_voxels",
     "calibrate_response",
-    "drop_close_pairs",
+    "cut_triplets",
     "find_triplets",
     "fit_regions",
     "fit_spectrum",

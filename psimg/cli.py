@@ -214,7 +214,7 @@ def _print_inspection(found: "Inspection") -> None:
         source = f"{column.source} [{column.file_unit}]" if column.file_unit else column.source
         remark = "  unit assumed" if column.assumed else ""
         # Labels are whole numbers and are shown whole.
-        style = ">14.0f" if column.role in ("detector", "decay") else ">14.6g"
+        style = ">14.0f" if column.role.startswith(("detector", "decay")) else ">14.6g"
         print(f"{column.role:<10}{source:<24}{column.low:{style}}{column.high:{style}} ", end="")
         print(f"{column.unit}{remark}")
     if found.energy is not None:

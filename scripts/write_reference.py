@@ -41,11 +41,22 @@ def default_of(field: Any) -> str:
         return "required"
     if value is None:
         return "–"
-    if isinstance(value, bool | int | float | str):
+    if isinstance(value, bool):
+        return f"`{str(value).lower()}`"
+    if isinstance(value, int | float | str):
         return f"`{value!r}`".replace("'", '"')
     if isinstance(value, tuple) and all(isinstance(x, int | float | str) for x in value):
         return f"`{list(value)}`".replace("'", '"')
     return "see below" if value else "–"
+
+
+def fields_of(kind: type) -> list[Any]:
+    """Return the fields of a dataclass: its own first, then those of its bases."""
+    own: dict[str, int] = {}
+    for depth, base in enumerate(kind.__mro__):
+        for name in getattr(base, "__annotations__", {}):
+            own.setdefault(name, depth)
+    return sorted(fields(kind), key=lambda field: own[field.name])
 
 
 def section(title: str, kind: type) -> list[str]:
@@ -53,7 +64,7 @@ def section(title: str, kind: type) -> list[str]:
     summary = inspect.cleandoc(kind.__doc__ or "").splitlines()[0].split("``: ")[-1]
     summary = summary[0].upper() + summary[1:]
     lines = [f"## `{title}`", "", summary, "", "| key | default | meaning |", "|---|---|---|"]
-    for field in fields(kind):
+    for field in fields_of(kind):
         meaning = " ".join(docs.get(field.name, "").split()).replace("|", "\\|")
         lines.append(f"| `{field.name}` | {default_of(field)} | {meaning} |")
     return [*lines, ""]

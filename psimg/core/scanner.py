@@ -22,6 +22,8 @@ class Scanner:
     """Coincidence resolving time of two 511 keV photons, FWHM [ns]."""
     energy_fwhm: float | None
     """FWHM of the 511 keV photopeak over 511 keV; None where there is no photopeak."""
+    crystals_around: int | None = None
+    """Crystals in a ring, where a detector's label is along * crystals_around + around."""
     source: str = ""
     """Where the figures come from."""
 
@@ -32,6 +34,8 @@ class Scanner:
             require_positive(name, getattr(self, name))
         if self.energy_fwhm is not None:
             require_positive("energy_fwhm", self.energy_fwhm)
+        if self.crystals_around is not None:
+            require_positive("crystals_around", self.crystals_around)
 
     @property
     def sigma_single_ns(self) -> float:

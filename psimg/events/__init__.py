@@ -1,12 +1,12 @@
 """From singles to annihilation points with a time difference."""
 
+from psimg.events.cuts import CutOptions, CutTriplets, cut_triplets
 from psimg.events.locate import locate_pairs, locate_triplets
 from psimg.events.order import sort_chunks, with_last
 from psimg.events.select import (
     Carry,
     FoundTriplets,
     SelectOptions,
-    drop_close_pairs,
     find_triplets,
     within_windows,
 )
@@ -15,6 +15,8 @@ from psimg.events.windows import Window, WindowKind, windows_of
 
 __all__ = [
     "Carry",
+    "CutOptions",
+    "CutTriplets",
     "FoundTriplets",
     "LifetimeEvents",
     "Origin",
@@ -24,7 +26,7 @@ __all__ = [
     "Triplets",
     "Window",
     "WindowKind",
-    "drop_close_pairs",
+    "cut_triplets",
     "find_triplets",
     "locate_pairs",
     "locate_triplets",

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from psimg.core.errors import SettingsError
 from psimg.core.settings import SETTINGS_CONFIG, require_positive, require_window
 from psimg.events import _pairing
+from psimg.events.cuts import CutOptions
 from psimg.events.values import Pairs, Singles, Triplets
 from psimg.events.windows import Window, windows_of
 
@@ -18,7 +19,7 @@ _BLOCK_ROWS = 8192
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class SelectOptions:
+class SelectOptions(CutOptions):
     """Which photons make a triplet. Windows hold both their ends."""
 
     annihilation_kev: tuple[float, float] = (430.0, 600.0)
@@ -43,18 +44,16 @@ class SelectOptions:
     photon_delays_ns: tuple[float, ...] = ()
     """Delays of one annihilation photon, two windows each: for the randoms in which the prompt
     belongs to one of the photons (class II), and for class III alone [ns]."""
-    min_pair_distance_mm: float = 100.0
-    """Smallest distance of the two annihilation photons [mm]."""
 
     __pydantic_config__ = SETTINGS_CONFIG
 
     def __post_init__(self) -> None:
+        CutOptions.__post_init__(self)
         for name in ("annihilation_kev", "prompt_kev", "prompt_window_ns"):
             require_window(name, getattr(self, name))
         require_positive("pair_window_ns", self.pair_window_ns)
-        for name in ("min_pair_distance_mm", "secondary_ns"):
-            if not getattr(self, name) >= 0:
-                raise SettingsError(f"{name} = {getattr(self, name):g} is negative")
+        if not self.secondary_ns >= 0:
+            raise SettingsError(f"secondary_ns = {self.secondary_ns:g} is negative")
         below = min(self.annihilation_kev[1], self.prompt_kev[1])
         above = max(self.annihilation_kev[0], self.prompt_kev[0])
         if above < below:
@@ -197,16 +196,6 @@ def within_windows(triplets: Triplets, *, options: SelectOptions) -> Triplets:
     keep &= np.abs(time[:, 1] - time[:, 0]) <= options.pair_window_ns
     keep &= _within(0.5 * (time[:, 0] + time[:, 1]) - time[:, 2], options.prompt_window_ns)
     return triplets.take(keep)
-
-
-def drop_close_pairs(triplets: Triplets, *, min_distance_mm: float) -> Triplets:
-    """Keep the triplets whose annihilation photons are at least ``min_distance_mm`` apart.
-
-    Two photons in the same place have no LOR and are dropped whatever the distance asked for.
-    """
-    offset = triplets.position_mm[:, 0] - triplets.position_mm[:, 1]
-    distance = np.sqrt(np.einsum("ij,ij->i", offset, offset))
-    return triplets.take((distance >= min_distance_mm) & (distance > 0))
 
 
 def _within(value: NDArray[np.float64], window: tuple[float, float]) -> NDArray[np.bool_]:
@@ -359,6 +348,7 @@ def _gather(
         energy_kev=singles.energy_kev[row],
         position_mm=singles.position_mm[row],
         window=window,
+        detector=None if singles.detector is None else singles.detector[row],
         decay=None if singles.decay is None else singles.decay[row],
     )
 

@@ -102,6 +102,8 @@ class Triplets(_Rows):
     """(N, 3, 3) detection points: triplet, photon, coordinate [mm]."""
     window: NDArray[np.uint8]
     """(N,) 0 for the prompt window, i for the i-th of the delayed windows."""
+    detector: NDArray[np.int64] | None = None
+    """(N, 3) labels of the detector elements."""
     decay: NDArray[np.int64] | None = None
     """(N, 3) truth of a simulation: the decay each photon comes from."""
 
@@ -113,6 +115,7 @@ class Triplets(_Rows):
             energy_kev=(np.float64, n, 3),
             position_mm=(np.float64, n, 3, 3),
             window=(np.uint8, n),
+            detector=(np.int64, n, 3),
             decay=(np.int64, n, 3),
         )
 

@@ -282,10 +282,15 @@ def _as_value(
     if content == "events":
         dt = columns["dt"]
         return LifetimeEvents(position_mm=point(), dt_ns=dt, window=np.zeros(len(dt), np.uint8))
-    time_ns = np.stack([columns[f"time_{i}"] for i in (1, 2, 3)], axis=1)
+
+    def photons(stem: str) -> NDArray[Any]:
+        return np.stack([columns[f"{stem}_{i}"] for i in (1, 2, 3)], axis=1)
+
+    time_ns = photons("time")
     return Triplets(
         time_ns=time_ns,
-        energy_kev=np.stack([columns[f"energy_{i}"] for i in (1, 2, 3)], axis=1),
+        energy_kev=photons("energy"),
+        detector=photons("detector") if "detector_1" in columns else None,
         position_mm=np.stack([point(f"_{i}") for i in (1, 2, 3)], axis=1),
         window=np.zeros(len(time_ns), np.uint8),
     )

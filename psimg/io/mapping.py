@@ -16,8 +16,12 @@ REQUIRED = {
     "events": (*_XYZ, "dt"),
 }
 """psimg's columns, by content; all must be there."""
-OPTIONAL = {"singles": ("detector", "decay"), "triplets": (), "events": ()}
-"""psimg's columns that a file may have beside."""
+OPTIONAL: dict[str, tuple[tuple[str, ...], ...]] = {
+    "singles": (("detector",), ("decay",)),
+    "triplets": (("detector_1", "detector_2", "detector_3"),),
+    "events": (),
+}
+"""psimg's columns that a file may have beside, by content; those of a group come together."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -103,7 +107,8 @@ def map_columns(
         If the map has a key that is not one of psimg's columns.
     """
     specs = {k: ColumnSpec(name=v) if isinstance(v, str) else v for k, v in given.items()}
-    known = {r for roles in (REQUIRED, OPTIONAL) for names in roles.values() for r in names}
+    known = {role for roles in REQUIRED.values() for role in roles}
+    known |= {role for groups in OPTIONAL.values() for group in groups for role in group}
     for role in specs:
         if role not in known:
             near = difflib.get_close_matches(role, sorted(known), 1)
@@ -129,7 +134,15 @@ def map_columns(
                 f"{_listed(table)}; map it in [input.columns]"
             )
         columns.append(column)
-    columns += [c for c in (found[role] for role in OPTIONAL[content]) if c is not None]
+    for group in OPTIONAL[content]:
+        there = [c for c in (found[role] for role in group) if c is not None]
+        if there and len(there) < len(group):
+            missing = ", ".join(role for role in group if found[role] is None)
+            raise FileError(
+                f"{table.path}: there is {there[0].role} but no {missing}; map all of "
+                f"{', '.join(group)} in [input.columns], or none"
+            )
+        columns += there
     return content, tuple(columns)
 
 

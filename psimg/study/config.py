@@ -33,6 +33,9 @@ class Study:
     grid: VoxelGrid
     regions: tuple[Region, ...]
     object: Region | None
+    """The region that ``select.object`` names."""
+    through: Region | None
+    """The region that ``select.lor_through`` names."""
     directory: Path
 
 
@@ -120,11 +123,7 @@ def _prepare(path: Path, settings: StudyFile) -> Study:
                 f"region {region.name!r} spans {_box(low, high)} mm and lies outside the grid, "
                 f"which spans {_box(grid.low_mm, grid.high_mm)} mm; move it, or enlarge [grid]"
             )
-    target = settings.select.object
-    if target is not None and target not in names:
-        raise SettingsError(
-            f"select.object = {target!r} is no region; there are {', '.join(names) or 'none'}"
-        )
+    _require_crystals(settings)
     return Study(
         path=path,
         settings=settings,
@@ -132,9 +131,32 @@ def _prepare(path: Path, settings: StudyFile) -> Study:
         scanner=settings.scanner.scanner(),
         grid=grid,
         regions=regions,
-        object=None if target is None else regions[names.index(target)],
+        object=_named("object", settings, regions),
+        through=_named("lor_through", settings, regions),
         directory=Path(os.path.normpath(base / settings.output.directory)),
     )
+
+
+def _named(key: str, settings: StudyFile, regions: tuple[Region, ...]) -> Region | None:
+    """Return the region that a key of ``[select]`` names; None where it names none."""
+    name = getattr(settings.select, key)
+    if name is None:
+        return None
+    for region in regions:
+        if region.name == name:
+            return region
+    names = ", ".join(region.name for region in regions)
+    raise SettingsError(f"select.{key} = {name!r} is no region; there are {names or 'none'}")
+
+
+def _require_crystals(settings: StudyFile) -> None:
+    scanner = settings.scanner.scanner()
+    known = scanner is not None and scanner.crystals_around is not None
+    if settings.select.min_prompt_crystals is not None and not known:
+        raise SettingsError(
+            "select.min_prompt_crystals needs the number of crystals in a ring; set "
+            "scanner.crystals_around"
+        )
 
 
 def _expand(base: Path, pattern: str) -> list[Path]:

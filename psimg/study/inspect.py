@@ -10,9 +10,10 @@ from numpy.typing import NDArray
 from psimg.core.errors import DataError, FileError
 from psimg.core.isotopes import ISOTOPES
 from psimg.core.units import OWN_UNIT
+from psimg.events.cuts import cut_triplets
 from psimg.events.locate import locate_triplets
 from psimg.events.order import sort_chunks
-from psimg.events.select import SelectOptions, drop_close_pairs, find_triplets, within_windows
+from psimg.events.select import SelectOptions, find_triplets, within_windows
 from psimg.events.values import LifetimeEvents, Singles, Triplets
 from psimg.io.input import InputFile, InputOptions, open_input
 from psimg.io.mapping import REQUIRED, UnmappedError, quantity_of
@@ -183,7 +184,7 @@ def _locate(value: Singles | Triplets, options: InputOptions) -> LifetimeEvents:
         value = find_triplets(singles, options=select).triplets
     else:
         value = within_windows(value, options=select)
-    return locate_triplets(drop_close_pairs(value, min_distance_mm=select.min_pair_distance_mm))
+    return locate_triplets(cut_triplets(value, options=select).triplets)
 
 
 def _ranges(file: InputFile, value: Singles | Triplets | LifetimeEvents) -> tuple[ColumnRange, ...]:

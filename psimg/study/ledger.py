@@ -1,18 +1,38 @@
 """The book of a run: how many came in at each stage, how many stayed, and why the rest went."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from psimg.core.stage import Stage
 from psimg.spectra.values import LifetimeSpectra
 
 _LONELINESS = ["n_secondary", "n_not_alone", "n_multiple"]
 """Triplets dropped for photons nearby."""
+COUNT_OF_RULE = {
+    "min_pair_distance_mm": "n_close_pairs",
+    "min_opening_deg": "n_small_opening",
+    "min_prompt_distance_mm": "n_prompt_close",
+    "min_prompt_crystals": "n_prompt_neighbour",
+    "lor_through": "n_lor_misses",
+    "max_tof_excess_ns": "n_tof_excess",
+    "scatter_margin_ns": "n_scatter",
+}
+"""The count of the triplets that each geometric rule drops."""
+_REASONS = {
+    "n_close_pairs": "annihilation photons too close",
+    "n_small_opening": "angle between annihilation photons too small",
+    "n_prompt_close": "prompt too close to an annihilation photon",
+    "n_prompt_neighbour": "prompt in a neighbouring crystal",
+    "n_lor_misses": "LOR misses the region",
+    "n_tof_excess": "time of flight too long",
+    "n_scatter": "times of one scattered photon",
+}
 
 
 def complete_counts(
     own: Mapping[str, int],
     content: str,
     *,
+    rules: Sequence[str],
     voxels: LifetimeSpectra,
     regions: LifetimeSpectra,
     truth_known: bool,
@@ -25,6 +45,8 @@ def complete_counts(
         Counts of the reading, selecting and locating stages.
     content : {"singles", "triplets", "events"}
         What the files hold; stages that do not apply are left out.
+    rules : sequence of str
+        The geometric rules that are set.
     voxels, regions : LifetimeSpectra
         The histograms of all events.
     truth_known : bool
@@ -46,8 +68,7 @@ def complete_counts(
     counts = {name: own[name] for name in names}
     counts["n_bad"] = own["n_not_finite"] + own["n_marked_bad"]
     if content != "events":
-        n_dropped = sum(own[name] for name in _LONELINESS)
-        counts["n_close_pairs"] = own["n_triplets"] - n_dropped - own["n_located"]
+        counts |= {COUNT_OF_RULE[rule]: own[COUNT_OF_RULE[rule]] for rule in rules}
     counts["n_outside_object"] = own["n_located"] - own["n_events"]
     counts["n_outside"] = voxels.n_outside
     counts["n_outside_dt"] = voxels.n_outside_dt
@@ -109,11 +130,11 @@ def path_of_events(counts: Mapping[str, int], content: str) -> tuple[Stage, ...]
     if content != "events":
         stages.append(
             Stage(
-                name="pair distance",
+                name="geometry",
                 unit="triplets",
                 n_in=counts["n_triplets"] - n_dropped,
                 n_out=counts["n_located"],
-                dropped={"annihilation photons too close": counts["n_close_pairs"]},
+                dropped={why: counts[name] for name, why in _REASONS.items() if name in counts},
             )
         )
     stages.append(

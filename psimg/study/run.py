@@ -20,15 +20,10 @@ from psimg.core.maps import FitStatus, ParameterMaps
 from psimg.core.regions import Region
 from psimg.core.scanner import Scanner
 from psimg.core.stage import Stage
+from psimg.events.cuts import cut_triplets
 from psimg.events.locate import locate_pairs, locate_triplets
 from psimg.events.order import sort_chunks, with_last
-from psimg.events.select import (
-    Carry,
-    FoundTriplets,
-    drop_close_pairs,
-    find_triplets,
-    within_windows,
-)
+from psimg.events.select import Carry, FoundTriplets, find_triplets, within_windows
 from psimg.events.values import LifetimeEvents, Origin, Pairs, Singles, Triplets
 from psimg.io.input import InputFile, open_input
 from psimg.lifetime.model import LifetimeModel
@@ -40,7 +35,7 @@ from psimg.spectra.levels import PairCounter, RandomLevels, estimate_levels
 from psimg.spectra.randoms import measure_shape
 from psimg.spectra.values import EnergySpectrum, LifetimeSpectra
 from psimg.study.config import Study
-from psimg.study.ledger import complete_counts, path_of_events
+from psimg.study.ledger import COUNT_OF_RULE, complete_counts, path_of_events
 from psimg.study.randoms import RandomsSummary, examine_randoms, random_warnings
 from psimg.study.sections import StudyFile
 
@@ -152,6 +147,7 @@ def run_study(
             "studies of their own"
         )
     content = contents.pop()
+    _require_photons(study, files, content)
     if content != "singles" and len(study.settings.select.windows) > 1:
         raise SettingsError(
             f"delayed windows (select.delays_ns, photon_delays_ns) need singles, and the input "
@@ -167,6 +163,25 @@ def run_study(
             raise
         digests = tuple(hashes)
     return _fit(run, files, content, digests, progress)
+
+
+def _require_photons(study: Study, files: list[InputFile], content: str) -> None:
+    """Raise `SettingsError` for a geometric rule that needs more of the photons than is known."""
+    # A distance of pairs is always set.
+    _, *rules = study.settings.select.rules
+    if content == "events" and rules:
+        raise SettingsError(
+            f"select.{rules[0]} needs singles or triplets, and the input holds events, whose "
+            "photons are not known; remove it"
+        )
+    for file in files:
+        labelled = any(column.role.startswith("detector") for column in file.columns)
+        if "min_prompt_crystals" in rules and not labelled:
+            raise SettingsError(
+                f"{file.path}: select.min_prompt_crystals needs the detector of each photon, and "
+                "the file has no column for it; map detector in [input.columns], or use "
+                "min_prompt_distance_mm"
+            )
 
 
 def _start(study: Study) -> _Run:
@@ -317,11 +332,18 @@ def _from_triplets(run: _Run, triplets: Triplets) -> None:
 
 def _from_windows(run: _Run, triplets: Triplets) -> None:
     """Take triplets that passed the windows through the geometric cuts."""
-    distance = run.study.settings.select.min_pair_distance_mm
+    scanner = run.study.scanner
     with run.timed("locate"):
-        far = drop_close_pairs(triplets, min_distance_mm=distance)
-        events = locate_triplets(far)
-    _count(run, "n_located", "n_delayed_located", far.window)
+        cut = cut_triplets(
+            triplets,
+            options=run.study.settings.select,
+            through=run.study.through,
+            crystals_around=None if scanner is None else scanner.crystals_around,
+        )
+        events = locate_triplets(cut.triplets)
+    _count(run, "n_located", "n_delayed_located", cut.triplets.window)
+    for rule, n in cut.n_dropped.items():
+        run.counts[COUNT_OF_RULE[rule]] += n
     _from_events(run, events)
 
 
@@ -409,7 +431,12 @@ def _fit(
             progress=lambda done, total: progress("voxels", done, total),
         )
     counts = complete_counts(
-        run.counts, content, voxels=voxels, regions=spectra, truth_known=run.truth is not None
+        run.counts,
+        content,
+        rules=settings.select.rules,
+        voxels=voxels,
+        regions=spectra,
+        truth_known=run.truth is not None,
     )
     stages = path_of_events(counts, content)
     _log_stages(stages)

@@ -61,6 +61,9 @@ class ScannerSection:
     """Distance of the detectors' front from the axis [mm]."""
     length_mm: float | None = None
     """Axial length [mm]."""
+    crystals_around: int | None = None
+    """Crystals in a ring, for ``min_prompt_crystals``; where a detector's label is
+    along * crystals_around + around."""
 
     __pydantic_config__ = SETTINGS_CONFIG
 

@@ -11,7 +11,7 @@ from tempfile import TemporaryDirectory
 import numpy as np
 
 from psimg.core import Everywhere
-from psimg.events import drop_close_pairs, find_triplets, locate_triplets, with_last
+from psimg.events import cut_triplets, find_triplets, locate_triplets, with_last
 from psimg.lifetime import calibrate_response, fit_regions
 from psimg.simulate import nema_like, simulate_singles
 from psimg.spectra import bin_regions
@@ -47,9 +47,7 @@ def spectra_of_seed(study, seed):
     for singles, last in with_last(chunks):
         found = find_triplets(singles, options=settings.select, carry=carry, last=last)
         carry = found.carry
-        triplets = drop_close_pairs(
-            found.triplets, min_distance_mm=settings.select.min_pair_distance_mm
-        )
+        triplets = cut_triplets(found.triplets, options=settings.select).triplets
         same = (triplets.decay == triplets.decay[:, :1]).all(axis=1) & (triplets.window == 0)
         for kind, some in (("all", triplets), ("true", triplets.take(same))):
             events = locate_triplets(some)

@@ -14,7 +14,7 @@ import numpy as np
 from psimg.core import SCANNERS, Cylinder
 from psimg.events import (
     SelectOptions,
-    drop_close_pairs,
+    cut_triplets,
     find_triplets,
     locate_triplets,
     with_last,
@@ -72,9 +72,7 @@ def simulate(job):
             options = select_options(pair_window)
             found = find_triplets(singles, options=options, carry=carry[pair_window], last=last)
             carry[pair_window] = found.carry
-            triplets = drop_close_pairs(
-                found.triplets, min_distance_mm=options.min_pair_distance_mm
-            )
+            triplets = cut_triplets(found.triplets, options=options).triplets
             events = locate_triplets(triplets)
             spectra = bin_regions(
                 events, regions=[BODY], edges_ns=EDGES_NS, windows=options.windows
@@ -229,8 +227,8 @@ it piles up near dt = 0 where no flat background goes. `four-set` measures it.
 
 Sums over the seeds: true number, and estimate ± error. The error is that of the delayed windows;
 the pull adds the Poisson error of the true number, which overstates the difference for class I,
-since true and delayed triplets share their pairs. Chi-square of the estimated spectrum of all randoms
-against the true one, per bin and averaged over seeds.
+since true and delayed triplets share their pairs. Chi-square of the estimated spectrum of all
+randoms against the true one, per bin and averaged over seeds.
 
 | pair window [ns] | randoms [%] | class I | pull | class II | pull | class III | pull \
 | chi² / bins |

@@ -17,7 +17,7 @@ file = psimg.open_input(sys.argv[1])
 for chunk, last in psimg.with_last(file.chunks()):
     found = psimg.find_triplets(chunk.value, options=options, carry=carry, last=last)
     carry = found.carry
-    triplets = psimg.drop_close_pairs(found.triplets, min_distance_mm=300)
+    triplets = psimg.cut_triplets(found.triplets, options=options).triplets
     events = psimg.locate_triplets(triplets)
     events = events.take(phantom.contains(events.position_mm))
     part = psimg.bin_regions(events, regions=[phantom, *inserts], edges_ns=edges_ns)

@@ -15,7 +15,6 @@ from psimg.events import (
     Singles,
     Triplets,
     WindowKind,
-    drop_close_pairs,
     find_triplets,
     select,
     within_windows,
@@ -311,18 +310,6 @@ def test_the_decays_of_its_photons_say_what_a_triplet_is():
         [Origin.TRUE, Origin.CLASS_1, Origin.CLASS_2, Origin.CLASS_2, Origin.CLASS_3],
     )
     assert triplets.take(slice(0, 0)).origin.shape == (0,)
-
-
-def test_photons_in_one_place_have_no_lor_and_are_dropped():
-    position = np.zeros((3, 3, 3))
-    position[1, 0, 0] = 50.0
-    position[2, 0, 0] = 100.0
-    triplets = Triplets(
-        time_ns=np.zeros((3, 3)), energy_kev=np.zeros((3, 3)), position_mm=position, window=[0] * 3
-    )
-
-    assert len(drop_close_pairs(triplets, min_distance_mm=0.0)) == 2
-    assert len(drop_close_pairs(triplets, min_distance_mm=100.0)) == 1
 
 
 def test_a_list_of_triplets_is_cut_by_the_windows_that_would_have_found_it():

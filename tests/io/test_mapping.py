@@ -128,7 +128,7 @@ def test_a_role_like_no_other_lists_all(tmp_path, events):
     path = save(tmp_path / "a.npz", events)
 
     with pytest.raises(
-        SettingsError, match=r"input\.columns\.qqq is not .*; use decay, detector, dt"
+        SettingsError, match=r"input\.columns\.qqq is not .*; use decay, detector, detector_1"
     ):
         open_input(path, options=InputOptions(columns={"qqq": "x"}))
 
@@ -230,3 +230,19 @@ def test_an_unknown_format_lists_the_known_ones(tmp_path, name):
 def test_a_negative_disorder_is_an_error():
     with pytest.raises(SettingsError, match=r"max_disorder_ns = -1 is negative"):
         InputOptions(max_disorder_ns=-1.0)
+
+
+def test_triplets_may_carry_the_detectors_of_their_photons(tmp_path, read_all, triplets):
+    labels = np.arange(3 * len(triplets["x_1"])).reshape(-1, 3)
+    columns = triplets | {f"detector_{i + 1}": labels[:, i] for i in range(3)}
+
+    value = read_all(save(tmp_path / "a.npz", columns)).value
+
+    assert_array_equal(value.detector, labels)
+
+
+def test_detectors_of_some_photons_only_are_an_error(tmp_path, triplets):
+    path = save(tmp_path / "a.npz", triplets | {"detector_2": np.zeros(len(triplets["x_1"]))})
+
+    with pytest.raises(FileError, match=r"there is detector_2 but no detector_1, detector_3; map"):
+        open_input(path)

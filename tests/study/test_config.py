@@ -312,6 +312,19 @@ def test_a_misspelt_key_is_named_before_other_errors(study_of):
         ),
         ('[select]\nobject = "liver"', r"select\.object = 'liver' is no region; there are none$"),
         (
+            '[select]\nlor_through = "lver"\n' + SPHERE,
+            r"select\.lor_through = 'lver' is no region; there are liver$",
+        ),
+        (
+            "[select]\nmin_prompt_crystals = 2",
+            r"select\.min_prompt_crystals needs .* in a ring; set scanner\.crystals_around$",
+        ),
+        (
+            '[scanner]\npreset = "pennpet"\ncrystals_around = 0',
+            r"scanner: crystals_around = 0: expected a number above zero",
+        ),
+        ("[select]\nmin_opening_deg = 181", r"min_opening_deg = 181: two directions are at most"),
+        (
             SPHERE.replace("= 5", "= -5"),
             r"regions\.0: radius_mm = -5: expected a number above zero",
         ),

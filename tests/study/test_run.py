@@ -9,7 +9,7 @@ import uproot
 from numpy.testing import assert_allclose, assert_array_equal
 
 from psimg.core import DataError, FitStatus, SettingsError
-from psimg.events import drop_close_pairs, find_triplets, locate_triplets
+from psimg.events import cut_triplets, find_triplets, locate_triplets
 from psimg.io import open_input
 from psimg.study import read_study, run_and_write, run_study
 
@@ -58,6 +58,58 @@ def test_events_in_are_events_out_plus_events_dropped_at_every_stage(study_file)
     assert 0 < counts["n_true_triplets"] < counts["n_triplets"]
 
 
+CUTS = (
+    "min_opening_deg = 90\nmin_prompt_distance_mm = 20\nmin_prompt_crystals = 5\n"
+    'lor_through = "sphere_37mm"\nmax_tof_excess_ns = 0.5\nscatter_margin_ns = 0.05\n'
+)
+
+
+def test_each_geometric_rule_that_is_set_is_a_line_in_the_book(study_file, tmp_path):
+    study = changed(
+        study_file,
+        ('preset = "vision-quadra"', 'preset = "vision-quadra"\ncrystals_around = 805'),
+        ("min_pair_distance_mm = 300.0\n", "min_pair_distance_mm = 300.0\n" + CUTS),
+    )
+
+    result = run_and_write(study)
+
+    names = ["n_close_pairs", "n_small_opening", "n_prompt_close", "n_prompt_neighbour",
+             "n_lor_misses", "n_tof_excess", "n_scatter"]  # fmt: skip
+    counts = result.counts
+    (stage,) = [stage for stage in result.stages if stage.name == "geometry"]
+    assert list(stage.dropped.values()) == [counts[name] for name in names]
+    assert stage.n_in == stage.n_out + sum(stage.dropped.values())
+    assert counts["n_lor_misses"] > counts["n_close_pairs"] > 0
+    # A LOR through the sphere, to the crystal's size, is all that is left.
+    assert 0 < counts["n_located"] < 0.5 * counts["n_triplets"]
+    summary = json.loads((tmp_path / "results" / "summary.json").read_text())
+    assert [summary[name] for name in names] == list(stage.dropped.values())
+
+
+def test_a_geometric_rule_that_is_not_set_has_no_count(study_file):
+    counts = run_study(read_study(study_file)).counts
+
+    assert "n_close_pairs" in counts
+    assert "n_lor_misses" not in counts
+
+
+def test_neighbouring_crystals_need_a_column_of_labels(study_file, tmp_path):
+    (chunk,) = open_input(tmp_path / "singles.root").chunks(10_000_000)
+    singles = chunk.value
+    columns = {"time_ns": singles.time_ns, "energy_kev": singles.energy_kev}
+    columns |= {f"{axis}_mm": singles.position_mm[:, k] for k, axis in enumerate("xyz")}
+    np.savez(tmp_path / "singles.npz", **columns)
+    study = changed(
+        study_file,
+        ("singles.root", "singles.npz"),
+        ('preset = "vision-quadra"', 'preset = "vision-quadra"\ncrystals_around = 805'),
+        ("pair_window_ns = 2.0", "pair_window_ns = 2.0\nmin_prompt_crystals = 2"),
+    )
+
+    with pytest.raises(SettingsError, match=r"singles\.npz: .* the file has no column for it"):
+        run_study(study)
+
+
 @pytest.mark.parametrize("chunk_rows", [7_001, 50_000])
 def test_numbers_do_not_depend_on_the_chunk_size(study_file, chunk_rows):
     study = read_study(study_file)
@@ -88,7 +140,7 @@ def test_the_fitted_background_is_the_number_of_unrelated_prompts(study_file):
     options = study.settings.select
     (chunk,) = open_input(study.files[0]).chunks(10_000_000)
     triplets = find_triplets(chunk.value, options=options).triplets
-    triplets = drop_close_pairs(triplets, min_distance_mm=options.min_pair_distance_mm)
+    triplets = cut_triplets(triplets, options=options).triplets
     events = locate_triplets(triplets)
     edges = study.settings.spectrum.edges_ns
     counted = study.object.contains(events.position_mm) & (triplets.window == 0)
@@ -347,6 +399,13 @@ def test_delayed_windows_on_anything_but_singles_are_an_error(tmp_path):
     with pytest.raises(
         SettingsError, match=r"delayed windows .* need singles, and the input holds events"
     ):
+        run_study(study)
+
+
+def test_geometric_rules_on_located_events_are_an_error(tmp_path):
+    study = events_study(tmp_path, "[select]\nscatter_margin_ns = 0.2\n")
+
+    with pytest.raises(SettingsError, match="scatter_margin_ns needs singles or triplets, and the"):
         run_study(study)
 
 
