@@ -1,6 +1,6 @@
 """From singles to annihilation points with a time difference."""
 
-from psimg.events.cuts import CutOptions, CutTriplets, cut_triplets
+from psimg.events.cuts import CutOptions, CutTriplets, cut_pairs, cut_triplets
 from psimg.events.locate import locate_pairs, locate_triplets
 from psimg.events.order import sort_chunks, with_last
 from psimg.events.select import (
@@ -26,6 +26,7 @@ __all__ = [
     "Triplets",
     "Window",
     "WindowKind",
+    "cut_pairs",
     "cut_triplets",
     "find_triplets",
     "locate_pairs",

@@ -54,25 +54,10 @@ def locate_triplets(triplets: Triplets) -> LifetimeEvents:
     )
 
 
-def locate_pairs(pairs: Pairs, *, min_distance_mm: float = 0.0) -> NDArray[np.float64]:
-    """Find the most likely annihilation point of each pair, as `locate_triplets` does.
-
-    Parameters
-    ----------
-    pairs : Pairs
-        Annihilation photons in coincidence.
-    min_distance_mm : float
-        Pairs whose photons are closer, or in one place, are left out [mm].
-
-    Returns
-    -------
-    (M, 3) float64 array
-        Points of the pairs that are far enough apart [mm].
-    """
+def locate_pairs(pairs: Pairs) -> NDArray[np.float64]:
+    """Return the (N, 3) most likely annihilation points of pairs, as of `locate_triplets` [mm]."""
     first, second = pairs.position_mm[:, 0], pairs.position_mm[:, 1]
     offset = first - second
     length = np.sqrt(np.einsum("ij,ij->i", offset, offset))
-    far = (length >= min_distance_mm) & (length > 0)
-    gap = (pairs.time_ns[far, 1] - pairs.time_ns[far, 0]) / length[far]
-    along = (0.5 * SPEED_OF_LIGHT_MM_NS * gap)[:, None] * offset[far]
-    return np.asarray(0.5 * (first[far] + second[far]) + along)
+    along = 0.5 * SPEED_OF_LIGHT_MM_NS * (pairs.time_ns[:, 1] - pairs.time_ns[:, 0]) / length
+    return np.asarray(0.5 * (first + second) + along[:, None] * offset)

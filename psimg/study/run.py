@@ -20,7 +20,7 @@ from psimg.core.maps import FitStatus, ParameterMaps
 from psimg.core.regions import Region
 from psimg.core.scanner import Scanner
 from psimg.core.stage import Stage
-from psimg.events.cuts import cut_triplets
+from psimg.events.cuts import cut_pairs, cut_triplets
 from psimg.events.locate import locate_pairs, locate_triplets
 from psimg.events.order import sort_chunks, with_last
 from psimg.events.select import Carry, FoundTriplets, find_triplets, within_windows
@@ -304,8 +304,8 @@ def _count_pairs(run: _Run, pairs: Pairs | None) -> None:
     if pairs is None or run.pairs is None:
         return
     with run.timed("locate"):
-        distance = run.study.settings.select.min_pair_distance_mm
-        point = locate_pairs(pairs, min_distance_mm=distance)
+        rules = run.study.settings.select
+        point = locate_pairs(cut_pairs(pairs, options=rules, through=run.study.through))
         target = run.study.object
         run.pairs.add(point if target is None else point[target.contains(point)])
 
