@@ -94,7 +94,9 @@ def fit_voxels(
         bin_shares(spectra.edges_ns, component.tau_ns, sigma, mu, shares[k])
     others = ops_link.copy()
     others[model.ops] = 0.0
-    flat = flat_shape(spectra.edges_ns) if shape is None else np.asarray(shape)
+    # Arrays of one kind whatever the background: another kind would be compiled anew.
+    flat = flat_shape(spectra.edges_ns) if shape is None else np.array(shape)
+    share = np.array(levels.class_2_share) if class_2 is not None else np.zeros(len(spectra))
     ops = model.components[model.ops]
     n_voxel = len(spectra)
     values = np.empty((n_voxel, 4))
@@ -115,7 +117,7 @@ def fit_voxels(
             float(ops_link[model.ops]),
             flat,
             flat if class_2 is None else class_2,
-            levels.class_2_share[block] if class_2 is not None else np.zeros(block.stop - start),
+            share[block],
             bool(fast_link.any()),
             spectra.edges_ns[1:] < mu - 5 * sigma - 0.5,
             np.array([0.0, 0.0, 0.0, ops.bounds_ns[0]]),
