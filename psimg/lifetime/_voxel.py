@@ -291,7 +291,7 @@ def fit_one(
 
 @nb.njit(cache=True, parallel=True)
 def fit_all(
-    counts: NDArray[np.uint32],
+    counts: NDArray[np.uint16] | NDArray[np.uint32],
     n_delayed: FloatArray,
     n_delays: int,
     edges: FloatArray,
