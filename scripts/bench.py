@@ -5,20 +5,34 @@ after a warm-up. Usage: python scripts/bench.py [NAME ...]
 """
 
 import json
+import resource
+import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 
 import numba as nb
 import numpy as np
 
-from psimg.core import VoxelGrid
+from psimg.core import Cylinder, Region, Sphere, VoxelGrid
 from psimg.core.scanner import SPEED_OF_LIGHT_MM_NS
-from psimg.events import SelectOptions, Singles, Triplets, find_triplets, locate_triplets
+from psimg.events import (
+    LifetimeEvents,
+    SelectOptions,
+    Singles,
+    Triplets,
+    find_triplets,
+    locate_triplets,
+    sort_chunks,
+)
+from psimg.io import open_input
+from psimg.io.quadra import BAD_TIME_NS
 from psimg.lifetime import LifetimeModel, fit_spectrum, fit_voxels
 from psimg.lifetime._emg import bin_shares
-from psimg.spectra import LifetimeSpectra, SpectrumOptions, VoxelCounter
+from psimg.spectra import LifetimeSpectra, RegionCounter, SpectrumOptions, VoxelCounter
 
 REPEATS = 5
 
@@ -34,7 +48,9 @@ def best(action: Callable[[], object]) -> float:
     return min(seconds)
 
 
-def report(name: str, n: int, seconds: float, baseline_n: int, baseline_seconds: float) -> None:
+def report(
+    name: str, n: int, seconds: float, baseline_n: int, baseline_seconds: float, **more: float
+) -> None:
     rate, baseline = n / seconds, baseline_n / baseline_seconds
     line = {
         "name": name,
@@ -43,6 +59,7 @@ def report(name: str, n: int, seconds: float, baseline_n: int, baseline_seconds:
         "rate": round(rate),
         "baseline": round(baseline),
         "ratio": round(rate / baseline, 2),
+        **more,
     }
     print(json.dumps(line), flush=True)
 
@@ -179,13 +196,130 @@ def bench_voxel_fits() -> None:
         report(f"{name} (baseline iminuit)", n, seconds, len(few), baseline)
 
 
+def bench_quadra_file() -> None:
+    """Turn a 3 GB export into spectra, against reading and summing the same bytes."""
+    n, n_part = 94_000_000, 47
+    rng = np.random.default_rng(4)
+    grid = VoxelGrid.centred(shape=(32, 32, 32), voxel_mm=(8.0, 8.0, 8.0))
+    edges = SpectrumOptions(start_ns=-10.0, stop_ns=20.0, step_ns=0.1).edges_ns
+    regions: list[Region] = []
+    for i, centre in enumerate(rng.uniform(-80.0, 80.0, (8, 3))):
+        x, y, z = (float(c) for c in centre)
+        if i % 2:
+            regions.append(Sphere(name=f"s{i}", centre_mm=(x, y, z), radius_mm=40.0))
+        else:
+            regions.append(
+                Cylinder(name=f"c{i}", centre_mm=(x, y, z), radius_mm=30.0, half_length_mm=50.0)
+            )
+    with tempfile.TemporaryDirectory() as directory:
+        path = Path(directory) / "scan.l"
+        rows = np.empty((n // n_part, 4))
+        with path.open("wb") as file:
+            for _ in range(n_part):
+                rows[:, :3] = rng.normal(0.0, 60.0, (len(rows), 3))
+                rows[:, 3] = rng.normal(0.0, 0.3, len(rows)) + rng.exponential(1.5, len(rows))
+                rows[rng.random(len(rows)) < 0.02, 3] = BAD_TIME_NS
+                rows.tofile(file)
+
+        def to_spectra() -> None:
+            voxels = VoxelCounter(grid=grid, edges_ns=edges)
+            balls = RegionCounter(regions=regions, edges_ns=edges)
+            for chunk in open_input(path).chunks():
+                assert isinstance(chunk.value, LifetimeEvents)
+                voxels.add(chunk.value)
+                balls.add(chunk.value)
+            voxels.spectra()
+            balls.spectra()
+
+        seconds = best(to_spectra)
+        peak_gb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e9
+        baseline = best(lambda: np.fromfile(path).sum())
+    report("quadra-xyzt to spectra", n, seconds, n, baseline, peak_gb=round(peak_gb, 2))
+
+
+def bench_histogram_memory() -> None:
+    """Time and memory of a fine grid, in a process of its own."""
+    command = [sys.executable, __file__, "histogram-memory-here"]
+    subprocess.run(command, check=True)
+
+
+def histogram_memory_here() -> None:
+    """100 million events into 4 mm voxels of a 700 x 700 x 1060 mm field with 150 bins."""
+    n_chunk, n = 100, 1_000_000
+    rng = np.random.default_rng(5)
+    grid = VoxelGrid.centred(shape=(175, 175, 265), voxel_mm=(4.0, 4.0, 4.0))
+    edges = SpectrumOptions(step_ns=0.2).edges_ns
+    n_bin = len(edges) - 1
+
+    def chunk() -> LifetimeEvents:
+        position = rng.uniform(grid.low_mm, grid.high_mm, (n, 3))
+        dt = rng.uniform(-9.0, 19.0, n)
+        return LifetimeEvents(position_mm=position, dt_ns=dt, window=np.zeros(n, np.uint8))
+
+    counter = VoxelCounter(grid=grid, edges_ns=edges)
+    seconds = 0.0
+    for _ in range(n_chunk):
+        events = chunk()
+        start = time.perf_counter()
+        counter.add(events)
+        seconds += time.perf_counter() - start
+    start = time.perf_counter()
+    spectra = counter.spectra()
+    seconds += time.perf_counter() - start
+    peak_gb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e9
+    assert spectra.counts.sum(dtype=np.int64) == n_chunk * n
+    del counter, spectra
+
+    events = chunk()
+    dense = np.zeros(grid.n_voxel * n_bin, np.uint16)
+
+    def with_numpy() -> None:
+        bins = np.searchsorted(edges, events.dt_ns, side="right") - 1
+        cell = grid.voxel_of(events.position_mm) * n_bin + bins
+        np.add.at(dense, cell, 1)
+
+    baseline = best(with_numpy)
+    report("histogram memory", n_chunk * n, seconds, n, baseline, peak_gb=round(peak_gb, 2))
+
+
+def bench_sorted_chunks() -> None:
+    """Singles already in time order, against joining and sorting every chunk."""
+    n, n_chunk = 1_000_000, 8
+    rng = np.random.default_rng(6)
+    time_ns = np.cumsum(rng.exponential(25.0, n * n_chunk))
+    chunks = [
+        Singles(
+            time_ns=time_ns[i * n : (i + 1) * n],
+            energy_kev=np.zeros(n),
+            position_mm=np.zeros((n, 3)),
+        )
+        for i in range(n_chunk)
+    ]
+
+    def straightforward() -> None:
+        held = chunks[0].take(slice(0, 0))
+        for chunk in chunks:
+            both = held.joined(chunk)
+            both = both.take(np.argsort(both.time_ns, kind="stable"))
+            held = both.take(slice(-400, None))
+
+    seconds = best(lambda: [len(c) for c in sort_chunks(chunks, max_disorder_ns=10_000.0)])
+    report("sort_chunks, sorted", n * n_chunk, seconds, n * n_chunk, best(straightforward))
+
+
 BENCHES = {
     "triplets": bench_triplets,
     "locate": bench_locate_and_bin,
     "voxels": bench_voxel_fits,
+    "quadra": bench_quadra_file,
+    "histogram-memory": bench_histogram_memory,
+    "sorted-chunks": bench_sorted_chunks,
 }
 
 
 if __name__ == "__main__":
+    if sys.argv[1:] == ["histogram-memory-here"]:
+        histogram_memory_here()
+        sys.exit()
     for chosen in sys.argv[1:] or BENCHES:
         BENCHES[chosen]()

@@ -92,8 +92,8 @@ class Sphere:
 
     def contains(self, position_mm: NDArray[np.float64]) -> NDArray[np.bool_]:
         """Return (N,) whether each of the (N, 3) points is inside."""
-        offset = position_mm - np.asarray(self.centre_mm)
-        return np.asarray(np.einsum("ij,ij->i", offset, offset) <= self.radius_mm**2)
+        x, y, z = (position_mm - np.asarray(self.centre_mm)).T
+        return np.asarray(x * x + y * y + z * z <= self.radius_mm**2)
 
     def chord(
         self, start_mm: NDArray[np.float64], end_mm: NDArray[np.float64]

@@ -9,7 +9,7 @@ from psimg.events._locating import locate
 from psimg.events.values import LifetimeEvents, Pairs, Triplets
 
 
-def locate_triplets(triplets: Triplets) -> LifetimeEvents:
+def locate_triplets(triplets: Triplets, *, directions: bool = False) -> LifetimeEvents:
     """Find the most likely annihilation point of each triplet and its time difference.
 
     With hits 1 and 2 of the annihilation photons and 3 of the prompt at r and t,
@@ -25,6 +25,8 @@ def locate_triplets(triplets: Triplets) -> LifetimeEvents:
     ----------
     triplets : Triplets
         Two annihilation photons in different places, and a prompt.
+    directions : bool
+        Whether to keep the direction of each LOR, which spectra do not need.
 
     Returns
     -------
@@ -37,9 +39,10 @@ def locate_triplets(triplets: Triplets) -> LifetimeEvents:
         If the annihilation photons of a triplet were detected in the same place.
     """
     n = len(triplets)
-    position, dt, direction = np.empty((n, 3)), np.empty(n), np.empty((n, 3))
-    locate(triplets.time_ns, triplets.position_mm, SPEED_OF_LIGHT_MM_NS, position, dt, direction)
-    n_without = int(np.count_nonzero(np.isnan(dt)))
+    position, dt, direction = np.empty((n, 3)), np.empty(n), np.empty((n if directions else 0, 3))
+    n_without = locate(
+        triplets.time_ns, triplets.position_mm, SPEED_OF_LIGHT_MM_NS, position, dt, direction
+    )
     if n_without:
         raise DataError(
             f"{n_without} triplets have both annihilation photons in one place "
@@ -49,7 +52,7 @@ def locate_triplets(triplets: Triplets) -> LifetimeEvents:
         position_mm=position,
         dt_ns=dt,
         window=triplets.window,
-        direction=direction,
+        direction=direction if directions else None,
         origin=triplets.origin,
     )
 

@@ -4,6 +4,7 @@ from collections.abc import Iterable, Iterator
 from typing import TypeVar
 
 import numpy as np
+from numpy.typing import NDArray
 
 from psimg.core.errors import DataError
 from psimg.events.values import Singles
@@ -36,6 +37,15 @@ def sort_chunks(chunks: Iterable[Singles], *, max_disorder_ns: float) -> Iterato
     for chunk in chunks:
         if not len(chunk):
             continue
+        newest = float(chunk.time_ns[-1])
+        n_ready = int(np.searchsorted(chunk.time_ns, newest - max_disorder_ns, side="left"))
+        if n_ready and _rises(chunk.time_ns, latest):
+            # As in most files: what was held comes first, and only what is held now is moved.
+            if held is not None:
+                yield held
+            yield chunk.take(slice(None, n_ready))
+            held, latest = chunk.take(np.arange(n_ready, len(chunk))), newest
+            continue
         highest = np.maximum(np.maximum.accumulate(chunk.time_ns), latest)
         lag = float(np.max(highest - chunk.time_ns))
         if lag > max_disorder_ns:
@@ -55,6 +65,11 @@ def sort_chunks(chunks: Iterable[Singles], *, max_disorder_ns: float) -> Iterato
             yield both.take(slice(None, n_ready))
     if held is not None and len(held):
         yield held
+
+
+def _rises(time_ns: NDArray[np.float64], latest_ns: float) -> bool:
+    """Return whether the times rise from ``latest_ns`` on."""
+    return bool(time_ns[0] >= latest_ns and np.all(time_ns[1:] >= time_ns[:-1]))
 
 
 def with_last(chunks: Iterable[_T]) -> Iterator[tuple[_T, bool]]:

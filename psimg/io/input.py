@@ -16,7 +16,7 @@ from psimg.io.csv_table import open_csv
 from psimg.io.gate9 import gate9_columns, is_gate9, refuse_coincidences
 from psimg.io.mapping import Column, ColumnSpec, map_columns, quantity_of, require_columns
 from psimg.io.npz import open_npz
-from psimg.io.quadra import BAD_TIME_NS, DEFAULT_AXES, open_quadra, quadra_columns
+from psimg.io.quadra import DEFAULT_AXES, open_quadra, quadra_columns, read_events
 from psimg.io.root import open_root
 from psimg.io.table import Table
 
@@ -105,15 +105,10 @@ class InputFile:
             If the file has no row, breaks off, more than half of its rows are not finite, or its
             times are too large for a float64 to hold picoseconds.
         """
-        origin: Any = None
         n_read = n_not_finite = 0
-        for raw in self.table.read([c.source for c in self.columns], n_rows):
-            columns = dict(zip((c.role for c in self.columns), raw, strict=True))
-            length = len(raw[0])
-            if origin is None and length:
-                origin = self._origin(columns)
-            chunk = self._convert(columns, length, origin)
-            n_read += length
+        own = self._quadra_chunks if self.format == "quadra-xyzt" else self._table_chunks
+        for chunk in own(n_rows):
+            n_read += chunk.n_rows
             n_not_finite += chunk.n_not_finite
             yield chunk
         if n_read == 0:
@@ -123,6 +118,24 @@ class InputFile:
                 f"{self.path}: {n_not_finite} of {n_read} rows hold NaN or infinite numbers, more "
                 "than half; check the export and the column map"
             )
+
+    def _quadra_chunks(self, n_rows: int) -> Iterator[InputChunk]:
+        for events, n_not_finite, n_bad in read_events(self.table, self.columns, n_rows):
+            yield InputChunk(
+                value=events,
+                n_rows=len(events) + n_not_finite + n_bad,
+                n_not_finite=n_not_finite,
+                n_marked_bad=n_bad,
+            )
+
+    def _table_chunks(self, n_rows: int) -> Iterator[InputChunk]:
+        origin: Any = None
+        for raw in self.table.read([c.source for c in self.columns], n_rows):
+            columns = dict(zip((c.role for c in self.columns), raw, strict=True))
+            length = len(raw[0])
+            if origin is None and length:
+                origin = self._origin(columns)
+            yield self._convert(columns, length, origin)
 
     def _origin(self, columns: dict[str, NDArray[Any]]) -> Any:
         """Return the first finite time of the file, in the file's own unit and type."""
@@ -150,14 +163,10 @@ class InputFile:
             if values.dtype.kind == "f":
                 good &= np.isfinite(values)
         n_not_finite = length - int(np.count_nonzero(good))
-        marked = np.zeros(length, np.bool_)
-        if self.format == "quadra-xyzt":
-            marked = good & (np.abs(columns["dt"]) >= BAD_TIME_NS)
-            good &= ~marked
         converted: dict[str, NDArray[Any]] = {}
         for column in self.columns:
             values = columns[column.role]
-            if n_not_finite or marked.any():
+            if n_not_finite:
                 values = values[good]
             if quantity_of(column.role) is None:
                 converted[column.role] = values.astype(np.int64)
@@ -173,7 +182,7 @@ class InputFile:
             value=_as_value(self.content, converted),
             n_rows=length,
             n_not_finite=n_not_finite,
-            n_marked_bad=int(np.count_nonzero(marked)),
+            n_marked_bad=0,
         )
 
 

@@ -292,7 +292,7 @@ def fit_one(
 
 @nb.njit(cache=True, parallel=True)
 def fit_all(
-    counts: NDArray[np.uint32],
+    counts: NDArray[np.uint16] | NDArray[np.uint32],
     level: FloatArray,
     scale: FloatArray,
     edges: FloatArray,

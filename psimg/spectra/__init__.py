@@ -1,6 +1,6 @@
 """Spectra of dt, for voxels and for regions, and of energy."""
 
-from psimg.spectra.binning import SpectrumOptions, VoxelCounter, bin_regions, bin_voxels
+from psimg.spectra.binning import SpectrumOptions, VoxelCounter, bin_voxels
 from psimg.spectra.levels import PairCounter, RandomLevels, estimate_levels
 from psimg.spectra.randoms import (
     DelayedSpectrum,
@@ -10,6 +10,7 @@ from psimg.spectra.randoms import (
     estimate_random_spectrum,
     measure_shape,
 )
+from psimg.spectra.region_binning import RegionCounter, bin_regions
 from psimg.spectra.values import EnergySpectrum, LifetimeSpectra
 
 __all__ = [
@@ -19,6 +20,7 @@ __all__ = [
     "PairCounter",
     "RandomClasses",
     "RandomLevels",
+    "RegionCounter",
     "SmoothShape",
     "SpectrumOptions",
     "VoxelCounter",

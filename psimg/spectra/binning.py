@@ -1,25 +1,18 @@
-"""Histograms of dt: one per voxel, one per region."""
+"""Time bins, and the histogram of dt in each voxel of a grid."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numba as nb
 import numpy as np
 from numpy.typing import NDArray
 
-from psimg.core.errors import SettingsError
+from psimg.core.errors import DataError, SettingsError
 from psimg.core.grid import VoxelGrid
-from psimg.core.regions import Region
 from psimg.core.settings import SETTINGS_CONFIG, require_positive, require_window
 from psimg.events.values import LifetimeEvents
-from psimg.events.windows import (
-    N_DELAYED_KINDS,
-    PROMPT_ONLY,
-    Window,
-    WindowKind,
-    kinds_of,
-    n_sets_of,
-)
-from psimg.spectra._binning import add_events
+from psimg.events.windows import N_DELAYED_KINDS, PROMPT_ONLY, Window, kinds_of, n_sets_of
+from psimg.spectra import _binning
 from psimg.spectra.values import LifetimeSpectra
 
 
@@ -53,11 +46,22 @@ class SpectrumOptions:
         return np.linspace(self.start_ns, self.stop_ns, n_bin + 1)
 
 
+def require_windows(events: LifetimeEvents, kinds: NDArray[np.uint8]) -> None:
+    """Raise `DataError` where an event's window is not one of ``kinds``: loops do not look."""
+    highest = int(events.window.max(initial=0))
+    if highest >= len(kinds):
+        raise DataError(
+            f"events of window {highest}, but there are {len(kinds)} windows; pass those that the "
+            "triplets were found with"
+        )
+
+
 class VoxelCounter:
     """The histogram of a grid while chunks of events come in.
 
     A dense array of all voxels is kept and added to, since summing one `LifetimeSpectra` a chunk
-    would move the whole array each time.
+    would move the whole array each time. Its numbers have 16 bits until one outgrows them, and
+    its memory becomes the spectra's, so a counter gives its spectra once and is then closed.
     """
 
     def __init__(
@@ -67,61 +71,100 @@ class VoxelCounter:
         edges_ns: NDArray[np.float64],
         windows: Sequence[Window] = PROMPT_ONLY,
     ) -> None:
-        n_bin = len(edges_ns) - 1
+        n_bin, n_thread = len(edges_ns) - 1, nb.get_num_threads()
         self._grid = grid
         self._edges = np.ascontiguousarray(edges_ns, dtype=np.float64)
         self._kinds = kinds_of(windows)
         self._n_sets = n_sets_of(windows)
-        self._counts = np.zeros((grid.n_voxel, n_bin), np.uint32)
-        self._delayed = np.zeros((grid.n_voxel, N_DELAYED_KINDS), np.uint32)
-        self._total = np.zeros((1 + N_DELAYED_KINDS, n_bin), np.int64)
-        self._outside = np.zeros(2, np.int64)
+        self._width = n_bin + (N_DELAYED_KINDS if any(self._n_sets) else 0)
+        self._counts: _binning.UintArray | None
+        self._counts = np.zeros(grid.n_voxel * self._width, np.uint16)
+        self._n_share = 1 << (n_thread - 1).bit_length()
+        self._total = np.zeros((n_thread, 1 + N_DELAYED_KINDS, n_bin), np.int64)
+        self._outside = np.zeros((n_thread, 2), np.int64)
         self._n_events = 0
 
     def add(self, events: LifetimeEvents) -> None:
-        """Count the events of one chunk."""
-        add_events(
+        """Count the events of one chunk.
+
+        Raises
+        ------
+        DataError
+            If an event is of a window that the counter does not know, or the spectra were given.
+        """
+        counts = self._open_counts()
+        require_windows(events, self._kinds)
+        cell = np.empty(len(events), np.int64)
+        _binning.find_cells(
             events.position_mm,
             events.dt_ns,
-            self._kinds[events.window],
+            events.window,
+            self._kinds,
             self._grid.low_mm,
             np.asarray(self._grid.voxel_mm, dtype=np.float64),
-            np.asarray(self._grid.shape, dtype=np.int64),
+            np.asarray(self._grid.shape, dtype=np.float64),
             self._edges,
-            self._counts,
-            self._delayed,
+            self._width,
+            cell,
             self._total,
             self._outside,
         )
+        n_waiting = np.zeros(self._n_share, np.int64)
+        _binning.count_cells(cell, np.iinfo(counts.dtype).max, counts, n_waiting)
+        if n_waiting.any():
+            wide = np.zeros(len(counts), np.uint32)
+            _binning.widen(counts, wide)
+            _binning.count_waiting(cell, wide)
+            self._counts = wide
         self._n_events += int(np.count_nonzero(events.window == 0))
 
     def spectra(self) -> LifetimeSpectra:
-        """Return the spectra of the voxels that hold at least one event."""
-        voxel = np.flatnonzero(self._counts.any(axis=1) | self._delayed.any(axis=1))
+        """Return the spectra of the voxels that hold at least one event, and close the counter.
+
+        Raises
+        ------
+        DataError
+            If the spectra were given before.
+        """
+        counts, n_bin = self._open_counts(), len(self._edges) - 1
+        self._counts = None
+        filled = np.empty(self._grid.n_voxel, np.bool_)
+        _binning.find_filled(counts, self._width, filled)
+        voxel = np.flatnonzero(filled)
+        delayed = np.zeros((len(voxel), N_DELAYED_KINDS), np.uint32)
+        _binning.pack(counts, self._width, n_bin, voxel, delayed)
+        # Nothing else sees the array; what lies behind the packed rows goes back to the system.
+        counts.resize(len(voxel) * n_bin, refcheck=False)
         return LifetimeSpectra(
             edges_ns=self._edges,
-            counts=self._counts[voxel],
-            delayed=self._delayed[voxel][:, :, None],
+            counts=counts.reshape(len(voxel), n_bin),
+            delayed=delayed[:, :, None],
             n_sets=self._n_sets,
             n_events=self._n_events,
-            n_outside=int(self._outside[0]),
-            n_outside_dt=int(self._outside[1]),
+            n_outside=int(self._outside[:, 0].sum()),
+            n_outside_dt=int(self._outside[:, 1].sum()),
             grid=self._grid,
             voxel=voxel,
         )
 
     def total(self) -> LifetimeSpectra:
         """Return the spectrum of all events in the grid, as a region named ``all``."""
+        total = self._total.sum(axis=0)
         return LifetimeSpectra(
             edges_ns=self._edges,
-            counts=self._total[:1].astype(np.uint32),
-            delayed=self._total[None, 1:].astype(np.uint32),
+            counts=total[:1].astype(np.uint32),
+            delayed=total[None, 1:].astype(np.uint32),
             n_sets=self._n_sets,
             n_events=self._n_events,
-            n_outside=int(self._outside[0]),
-            n_outside_dt=int(self._outside[1]),
+            n_outside=int(self._outside[:, 0].sum()),
+            n_outside_dt=int(self._outside[:, 1].sum()),
             names=("all",),
         )
+
+    def _open_counts(self) -> _binning.UintArray:
+        if self._counts is None:
+            raise DataError("this counter has given its spectra; count further events in a new one")
+        return self._counts
 
 
 def bin_voxels(
@@ -152,54 +195,3 @@ def bin_voxels(
     counter = VoxelCounter(grid=grid, edges_ns=edges_ns, windows=windows)
     counter.add(events)
     return counter.spectra()
-
-
-def bin_regions(
-    events: LifetimeEvents,
-    *,
-    regions: Sequence[Region],
-    edges_ns: NDArray[np.float64],
-    windows: Sequence[Window] = PROMPT_ONLY,
-) -> LifetimeSpectra:
-    """Histogram dt in each region; an event in several regions is counted in each.
-
-    Parameters
-    ----------
-    events : LifetimeEvents
-        Located events; each one's ``window`` is a position in ``windows``.
-    regions : sequence of Region
-        The regions, in the order of the rows of the result.
-    edges_ns : (B+1,) array
-        Rising bin edges [ns].
-    windows : sequence of Window
-        The windows that the events come from; `SelectOptions.windows`.
-
-    Returns
-    -------
-    LifetimeSpectra
-        One row per region.
-    """
-    n_bin = len(edges_ns) - 1
-    n_kind = 1 + N_DELAYED_KINDS
-    bins = np.searchsorted(edges_ns, events.dt_ns, side="right") - 1
-    in_range = (bins >= 0) & (bins < n_bin)
-    kind = kinds_of(windows)[events.window]
-    cell = kind.astype(np.int64) * n_bin + bins
-    histogram = np.zeros((len(regions), n_kind, n_bin), np.uint32)
-    anywhere = np.zeros(len(events), np.bool_)
-    for row, region in enumerate(regions):
-        inside = region.contains(events.position_mm)
-        anywhere |= inside
-        counted = np.bincount(cell[inside & in_range], minlength=n_kind * n_bin)
-        histogram[row] = counted.reshape(n_kind, n_bin)
-    prompt = kind == WindowKind.PROMPT
-    return LifetimeSpectra(
-        edges_ns=edges_ns,
-        counts=histogram[:, 0],
-        delayed=histogram[:, 1:],
-        n_sets=n_sets_of(windows),
-        n_events=int(np.count_nonzero(prompt)),
-        n_outside=int(np.count_nonzero(prompt & ~anywhere)),
-        n_outside_dt=int(np.count_nonzero(prompt & anywhere & ~in_range)),
-        names=tuple(region.name for region in regions),
-    )

@@ -17,8 +17,9 @@ class LifetimeSpectra:
 
     edges_ns: NDArray[np.float64]
     """(B+1,) bin edges, rising [ns]; a bin holds its lower edge."""
-    counts: NDArray[np.uint32]
-    """(V, B) prompt-window events."""
+    counts: NDArray[np.uint16] | NDArray[np.uint32]
+    """(V, B) prompt-window events; uint16 where that holds them all, so add them up in a wider
+    type."""
     delayed: NDArray[np.uint32]
     """(V, 3, D) events of the windows with the prompt, an annihilation photon, or both delayed, in
     the order of `WindowKind`; D is B, or 1 for voxels, where the bins are summed."""
@@ -40,10 +41,11 @@ class LifetimeSpectra:
     def __post_init__(self) -> None:
         n, n_bin = len(self.counts), len(self.edges_ns) - 1
         n_delayed_bin = n_bin if self.voxel is None else 1
+        narrow = getattr(self.counts, "dtype", None) == np.uint16
         freeze(
             self,
             edges_ns=(np.float64, n_bin + 1),
-            counts=(np.uint32, n, n_bin),
+            counts=(np.uint16 if narrow else np.uint32, n, n_bin),
             delayed=(np.uint32, n, N_DELAYED_KINDS, n_delayed_bin),
             voxel=(np.int64, n),
         )
@@ -79,7 +81,9 @@ class LifetimeSpectra:
         )
         if self.voxel is None or other.voxel is None:
             return replace(
-                total, counts=self.counts + other.counts, delayed=self.delayed + other.delayed
+                total,
+                counts=np.add(self.counts, other.counts, dtype=np.uint32),
+                delayed=self.delayed + other.delayed,
             )
         voxel = np.union1d(self.voxel, other.voxel)
         counts = np.zeros((len(voxel), *self.counts.shape[1:]), np.uint32)

@@ -30,9 +30,10 @@ from psimg.lifetime.model import LifetimeModel
 from psimg.lifetime.spectrum_fit import calibrate_response, fit_regions
 from psimg.lifetime.values import SpectrumFit
 from psimg.lifetime.voxel_fit import fit_voxels
-from psimg.spectra.binning import VoxelCounter, bin_regions
+from psimg.spectra.binning import VoxelCounter
 from psimg.spectra.levels import PairCounter, RandomLevels, estimate_levels
 from psimg.spectra.randoms import measure_shape
+from psimg.spectra.region_binning import RegionCounter
 from psimg.spectra.values import EnergySpectrum, LifetimeSpectra
 from psimg.study.config import Study
 from psimg.study.ledger import COUNT_OF_RULE, complete_counts, path_of_events
@@ -90,8 +91,8 @@ class _Run:
 
     study: Study
     edges: NDArray[np.float64]
-    counter: VoxelCounter
-    spectra: LifetimeSpectra
+    voxels: VoxelCounter
+    regions: RegionCounter
     pairs: PairCounter | None
     """Located pairs per voxel, where the background asks for them."""
     energy: EnergySpectrum | None = None
@@ -187,15 +188,12 @@ def _require_photons(study: Study, files: list[InputFile], content: str) -> None
 def _start(study: Study) -> _Run:
     edges = study.settings.spectrum.edges_ns
     windows = study.settings.select.windows
-    _require_memory(study.grid.n_voxel * (len(edges) - 1) * 4, study)
-    nothing = LifetimeEvents(
-        position_mm=np.empty((0, 3)), dt_ns=np.empty(0), window=np.empty(0, np.uint8)
-    )
+    _require_memory(study.grid.n_voxel * (len(edges) - 1) * 2, study)  # a cell has 16 bits
     return _Run(
         study=study,
         edges=edges,
-        counter=VoxelCounter(grid=study.grid, edges_ns=edges, windows=windows),
-        spectra=bin_regions(nothing, regions=study.regions, edges_ns=edges, windows=windows),
+        voxels=VoxelCounter(grid=study.grid, edges_ns=edges, windows=windows),
+        regions=RegionCounter(regions=study.regions, edges_ns=edges, windows=windows),
         pairs=None if study.settings.model.background == "flat" else PairCounter(study.grid),
     )
 
@@ -205,13 +203,12 @@ def _require_memory(n_byte: int, study: Study) -> None:
         present = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     except (AttributeError, ValueError, OSError):
         return
-    # The fit keeps a copy of the voxels that hold events.
-    if 2 * n_byte > present:
+    if n_byte > present:
         shape = " x ".join(str(n) for n in study.grid.shape)
         raise SettingsError(
             f"{study.path}: a grid of {shape} voxels with "
             f"{len(study.settings.spectrum.edges_ns) - 1} time bins needs "
-            f"{2 * n_byte / 1e9:.1f} GB and the machine has {present / 1e9:.1f} GB; use larger "
+            f"{n_byte / 1e9:.1f} GB and the machine has {present / 1e9:.1f} GB; use larger "
             "voxels or wider bins"
         )
 
@@ -354,12 +351,10 @@ def _from_events(run: _Run, events: LifetimeEvents) -> None:
         with run.timed("locate"):
             kept = events.take(target.contains(events.position_mm))
     _count(run, "n_events", "n_delayed_events", kept.window)
-    windows = run.study.settings.select.windows
     with run.timed("histogram"):
-        run.counter.add(kept)
-        run.spectra += bin_regions(
-            kept, regions=run.study.regions, edges_ns=run.edges, windows=windows
-        )
+        run.voxels.add(kept)
+        if run.study.regions:
+            run.regions.add(kept)
         _count_truth(run, kept)
 
 
@@ -391,10 +386,10 @@ def _fit(
 ) -> StudyResult:
     settings = run.study.settings
     warnings: list[str] = []
-    voxels = run.counter.spectra()
+    voxels = run.voxels.spectra()
     _require_events(run, voxels)
-    total = run.counter.total()
-    spectra = run.spectra if run.study.regions else total
+    total = run.voxels.total()
+    spectra = run.regions.spectra() if run.study.regions else total
     with run.timed("fit_regions"):
         unrelated = None
         if total.n_sets[0]:

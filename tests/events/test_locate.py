@@ -58,7 +58,7 @@ def test_location_is_that_of_the_formulas_written_out():
 def test_without_blur_point_and_dt_are_exact():
     triplets, point, dt, rays = fly(np.random.default_rng(1))
 
-    events = locate_triplets(triplets)
+    events = locate_triplets(triplets, directions=True)
 
     # Times of up to 1e9 ns are known to 1e-7 ns, which is 0.04 mm.
     assert_allclose(events.position_mm, point, atol=0.1)
@@ -75,11 +75,21 @@ def test_swapping_the_annihilation_photons_changes_the_direction_only():
         window=triplets.window,
     )
 
-    one, other = locate_triplets(triplets), locate_triplets(swapped)
+    one, other = (locate_triplets(each, directions=True) for each in (triplets, swapped))
 
     assert_allclose(one.position_mm, other.position_mm, atol=1e-9)
     assert_allclose(one.dt_ns, other.dt_ns, atol=1e-9)
     assert_allclose(one.direction, -other.direction)
+
+
+def test_directions_are_kept_only_when_asked_for_and_change_nothing_else():
+    triplets, *_ = fly(np.random.default_rng(5), n=50)
+
+    without, with_them = locate_triplets(triplets), locate_triplets(triplets, directions=True)
+
+    assert without.direction is None
+    assert_array_equal(without.position_mm, with_them.position_mm)
+    assert_array_equal(without.dt_ns, with_them.dt_ns)
 
 
 def test_a_common_shift_of_all_times_changes_nothing():

@@ -40,6 +40,26 @@ def test_little_is_held_back_at_a_time():
     assert max(sizes) <= 150
 
 
+def test_chunks_in_order_are_passed_on_without_a_copy():
+    chunks = [singles_of(np.arange(100.0 * i, 100.0 * (i + 1)), 100 * i) for i in range(4)]
+
+    parts = list(sort_chunks(chunks, max_disorder_ns=5.0))
+
+    assert_array_equal(np.concatenate([part.decay for part in parts]), np.arange(400))
+    for chunk in chunks:
+        assert any(np.shares_memory(chunk.time_ns, part.time_ns) for part in parts)
+
+
+def test_a_chunk_in_order_behind_one_out_of_order_is_sorted_with_what_was_held():
+    times = [[0.0, 3.0, 2.0, 4.0], [4.0, 6.0], [5.0, 20.0, 30.0]]
+
+    parts = list(sort_chunks([singles_of(t) for t in times], max_disorder_ns=3.0))
+
+    assert_array_equal(
+        np.concatenate([part.time_ns for part in parts]), np.sort(np.concatenate(times))
+    )
+
+
 def test_a_single_too_far_out_of_order_is_an_error_that_says_how_far():
     chunks = [singles_of([0.0, 500.0]), singles_of([200.0])]
 

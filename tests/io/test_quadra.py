@@ -20,6 +20,7 @@ def rows():
     return np.column_stack([rng.uniform(-200, 200, (23, 3)), rng.uniform(-2, 10, 23)])
 
 
+@pytest.mark.kernel
 @pytest.mark.parametrize(
     ("axes", "column", "sign"),
     [
@@ -48,6 +49,7 @@ def test_default_axis_map_is_the_one_that_reproduces_the_providers_image(tmp_pat
     assert_array_equal(read.value.position_mm, [[-1.0, 3.0, -2.0]])
 
 
+@pytest.mark.kernel
 @pytest.mark.parametrize("chunk", [1, 7, 23])
 def test_quadra_rows_do_not_depend_on_the_chunk_size(tmp_path, read_all, rows, chunk):
     rows[11, 3] = BAD_TIME_NS
@@ -61,6 +63,7 @@ def test_quadra_rows_do_not_depend_on_the_chunk_size(tmp_path, read_all, rows, c
     assert_array_equal(read.value.position_mm, good[:, [0, 2, 1]] * [-1, 1, -1])
 
 
+@pytest.mark.kernel
 def test_events_marked_bad_are_dropped_and_counted_apart_from_nan(tmp_path, read_all, rows):
     rows[[2, 5], 3] = BAD_TIME_NS, -BAD_TIME_NS
     rows[8, 3] = np.nan
@@ -155,6 +158,31 @@ def test_quadra_of_another_ending_is_read_when_the_format_is_named(tmp_path, rea
     read = read_all(path, format="quadra-xyzt")
 
     assert_array_equal(read.value.dt_ns, rows[:, 3])
+
+
+@pytest.mark.kernel
+def test_events_of_many_pieces_keep_their_order(tmp_path, read_all):
+    rows = np.arange(4 * 9000.0).reshape(-1, 4)
+    rows[::7, 3] = BAD_TIME_NS
+    rows[3::11, 2] = np.nan
+    path = write_quadra(tmp_path / "scan.l", rows)
+
+    read = read_all(path, n_rows=8500)
+
+    bad, nan = (rows[:, 3] == BAD_TIME_NS), np.isnan(rows[:, 2])
+    assert_array_equal(read.value.dt_ns, rows[~bad & ~nan, 3])
+    assert_array_equal(read.value.position_mm, rows[~bad & ~nan][:, [0, 2, 1]] * [-1, 1, -1])
+    assert (read.n_not_finite, read.n_marked_bad) == (nan.sum(), (bad & ~nan).sum())
+    assert read.n_rows == len(rows)
+
+
+def test_a_file_cut_short_after_it_was_opened_is_an_error_and_not_a_shorter_file(tmp_path, rows):
+    path = write_quadra(tmp_path / "scan.l", rows)
+    file = open_input(path)
+    write_quadra(path, rows[:10])
+
+    with pytest.raises(FileError, match=r"scan\.l: breaks off .* of 23 events"):
+        list(file.chunks(5))
 
 
 def test_memory_of_quadra_does_not_grow_with_the_file(tmp_path, peak_memory):

@@ -7,6 +7,7 @@ from psimg.events import LifetimeEvents, windows_of
 from psimg.spectra import (
     EnergySpectrum,
     LifetimeSpectra,
+    RegionCounter,
     SpectrumOptions,
     VoxelCounter,
     bin_regions,
@@ -116,9 +117,102 @@ def test_a_counter_fed_in_chunks_gives_the_spectra_of_the_whole():
         counter.add(events.take(slice(i, i + 70)))
 
     whole = bin_voxels(events, grid=GRID, edges_ns=EDGES, windows=ONE_DELAY)
-    assert_array_equal(counter.spectra().counts, whole.counts)
-    assert_array_equal(counter.spectra().delayed, whole.delayed)
-    assert counter.spectra().n_outside == whole.n_outside
+    spectra = counter.spectra()
+    assert_array_equal(spectra.counts, whole.counts)
+    assert_array_equal(spectra.delayed, whole.delayed)
+    assert spectra.n_outside == whole.n_outside
+
+
+def test_a_cell_that_outgrows_16_bits_is_widened_and_loses_nothing():
+    n, most = 300, np.iinfo(np.uint16).max
+    grid = VoxelGrid.centred(shape=(2, 1, 1), voxel_mm=(4.0, 4.0, 4.0))
+    counter = VoxelCounter(grid=grid, edges_ns=EDGES, windows=ONE_DELAY)
+    events = LifetimeEvents(
+        position_mm=np.full((n, 3), 1.0), dt_ns=np.full(n, 0.05), window=np.arange(n) % 2
+    )
+    counter._counts[-counter._width :] = most - 100  # as many events would do, and take longer
+
+    counter.add(events)
+
+    spectra = counter.spectra()
+    assert spectra.counts.dtype == np.uint32
+    assert_array_equal(spectra.voxel, [1])
+    assert spectra.counts[0, 20] == spectra.delayed[0, 0, 0] == most - 100 + n // 2
+    assert_array_equal(np.delete(spectra.counts[0], 20), most - 100)
+
+
+def test_a_cell_of_more_events_than_16_bits_hold_counts_them_all():
+    n = 70_000
+    events = LifetimeEvents(
+        position_mm=np.zeros((n, 3)), dt_ns=np.zeros(n), window=np.zeros(n, np.uint8)
+    )
+
+    spectra = bin_voxels(events, grid=GRID, edges_ns=EDGES)
+
+    assert spectra.counts.sum(dtype=np.int64) == spectra.counts.max() == n
+
+
+def test_counts_keep_16_bits_while_those_hold_them_and_their_sum_has_32():
+    events = events_of(500)
+
+    spectra = bin_voxels(events, grid=GRID, edges_ns=EDGES)
+
+    assert spectra.counts.dtype == np.uint16
+    assert (spectra + spectra).counts.dtype == np.uint32
+    half = LifetimeSpectra(
+        edges_ns=[0.0, 1.0], counts=np.array([[60_000]], np.uint16), delayed=np.zeros((1, 3, 1)),
+        n_sets=(0, 0, 0), n_events=0, n_outside=0, n_outside_dt=0, names=("a",),
+    )  # fmt: skip
+    assert (half + half).counts[0, 0] == 120_000
+
+
+def test_spectra_hold_no_more_memory_than_their_voxels():
+    spectra = bin_voxels(events_of(1), grid=GRID, edges_ns=EDGES)
+
+    owner = spectra.counts
+    while owner.base is not None:
+        owner = owner.base
+    assert owner.nbytes == spectra.counts.nbytes
+
+
+def test_a_counter_gives_its_spectra_once_and_its_total_at_any_time():
+    counter = VoxelCounter(grid=GRID, edges_ns=EDGES)
+    counter.add(events_of(300))
+    spectra = counter.spectra()
+
+    for again in (counter.spectra, lambda: counter.add(events_of(1))):
+        with pytest.raises(DataError, match="this counter has given its spectra"):
+            again()
+    assert_array_equal(counter.total().counts[0], spectra.counts.sum(axis=0))
+
+
+@pytest.mark.parametrize("counter_of", [VoxelCounter, RegionCounter])
+def test_an_event_of_an_unknown_window_is_an_error(counter_of):
+    what = {"grid": GRID} if counter_of is VoxelCounter else {"regions": [Everywhere()]}
+    counter = counter_of(edges_ns=EDGES, windows=ONE_DELAY, **what)
+
+    with pytest.raises(DataError, match="events of window 2, but there are 2 windows"):
+        counter.add(events_of(50, n_window=3))
+
+
+@pytest.mark.parametrize("n_thread", [1, 2])
+def test_any_number_of_threads_gives_the_same_spectra(n_thread, threads):
+    events = events_of(3000, n_window=2)
+    grid = VoxelGrid.centred(shape=(30, 30, 30), voxel_mm=(1.0, 1.0, 1.0))  # cells of all shares
+    whole = bin_voxels(events, grid=grid, edges_ns=EDGES, windows=ONE_DELAY)
+    threads(n_thread)
+
+    spectra = bin_voxels(events, grid=grid, edges_ns=EDGES, windows=ONE_DELAY)
+
+    for name in ("voxel", "counts", "delayed"):
+        assert_array_equal(getattr(spectra, name), getattr(whole, name))
+    assert (spectra.n_outside, spectra.n_outside_dt) == (whole.n_outside, whole.n_outside_dt)
+
+
+def test_a_point_that_is_nowhere_is_outside():
+    events = LifetimeEvents(position_mm=[[0.0, np.nan, 0.0]], dt_ns=[1.0], window=[0])
+
+    assert bin_voxels(events, grid=GRID, edges_ns=EDGES).n_outside == 1
 
 
 def test_delayed_events_are_counted_apart():
@@ -155,11 +249,12 @@ def test_an_event_on_a_face_belongs_to_the_voxel_above():
 
 
 def test_a_bin_holds_its_lower_edge_exactly():
+    per_ns = 10.0
     for b, edge in enumerate(EDGES[:-1]):
-        assert bin_of(edge, EDGES) == b
-        assert bin_of(np.nextafter(edge, -np.inf), EDGES) == b - 1
-    assert bin_of(EDGES[-1], EDGES) == len(EDGES) - 1
-    assert bin_of(np.nan, EDGES) == -1
+        assert bin_of(edge, EDGES, per_ns) == b
+        assert bin_of(np.nextafter(edge, -np.inf), EDGES, per_ns) == b - 1
+    assert bin_of(EDGES[-1], EDGES, per_ns) == len(EDGES) - 1
+    assert bin_of(np.nan, EDGES, per_ns) == -1
 
 
 def test_no_events_give_no_voxels():
