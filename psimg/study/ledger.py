@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 
 from psimg.core.stage import Stage
+from psimg.events.signal import ENERGY, Signal
 from psimg.spectra.values import LifetimeSpectra
 
 COUNT_OF_RULE = {
@@ -73,8 +74,13 @@ def complete_counts(
     return counts
 
 
-def path_of_events(counts: Mapping[str, int], content: str) -> tuple[Stage, ...]:
-    """Return the stages that events of this content pass, with what each of them dropped."""
+def path_of_events(
+    counts: Mapping[str, int], content: str, *, signal: Signal = ENERGY
+) -> tuple[Stage, ...]:
+    """Return the stages that events of this content pass, with what each of them dropped.
+
+    ``signal`` is what tells annihilation photons from prompts.
+    """
     stages = [
         Stage(
             name="read",
@@ -91,7 +97,7 @@ def path_of_events(counts: Mapping[str, int], content: str) -> tuple[Stage, ...]
         n_used = counts["n_annihilation"] + counts["n_prompt"]
         stages.append(
             Stage(
-                name="energy windows",
+                name=f"{signal.name} windows",
                 unit="singles",
                 n_in=counts["n_singles"],
                 n_out=n_used,
