@@ -1,7 +1,7 @@
 """From singles to annihilation points with a time difference."""
 
-from psimg.events.cuts import CutOptions, CutTriplets, cut_triplets
-from psimg.events.locate import locate_triplets
+from psimg.events.cuts import CutOptions, CutTriplets, cut_pairs, cut_triplets
+from psimg.events.locate import locate_pairs, locate_triplets
 from psimg.events.order import sort_chunks, with_last
 from psimg.events.select import (
     Carry,
@@ -11,7 +11,7 @@ from psimg.events.select import (
     within_windows,
 )
 from psimg.events.signal import ENERGY, TOT, Signal, SignalWindows
-from psimg.events.values import LifetimeEvents, Origin, Singles, Triplets
+from psimg.events.values import LifetimeEvents, Origin, Pairs, Singles, Triplets
 from psimg.events.windows import Window, WindowKind, windows_of
 
 __all__ = [
@@ -23,6 +23,7 @@ __all__ = [
     "FoundTriplets",
     "LifetimeEvents",
     "Origin",
+    "Pairs",
     "SelectOptions",
     "Signal",
     "SignalWindows",
@@ -30,8 +31,10 @@ __all__ = [
     "Triplets",
     "Window",
     "WindowKind",
+    "cut_pairs",
     "cut_triplets",
     "find_triplets",
+    "locate_pairs",
     "locate_triplets",
     "sort_chunks",
     "windows_of",

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,7 +11,7 @@ from psimg.core.errors import DataError, SettingsError
 from psimg.core.regions import Region
 from psimg.core.scanner import SPEED_OF_LIGHT_MM_NS
 from psimg.core.settings import SETTINGS_CONFIG
-from psimg.events.values import Triplets
+from psimg.events.values import Pairs, Triplets
 
 FloatArray = NDArray[np.float64]
 BoolArray = NDArray[np.bool_]
@@ -156,6 +156,31 @@ def cut_triplets(
         n_dropped=n_dropped,
         n_dropped_delayed=n_dropped_delayed,
     )
+
+
+def cut_pairs(pairs: Pairs, *, options: CutOptions, through: Region | None = None) -> Pairs:
+    """Drop the pairs that the rules for annihilation photons would drop from triplets.
+
+    Parameters
+    ----------
+    pairs : Pairs
+        Annihilation photons in coincidence.
+    options : CutOptions
+        The rules; those about the prompt drop nothing.
+    through : Region, optional
+        The region that ``lor_through`` names.
+    """
+    n = len(pairs)
+    # A prompt that is nowhere: no comparison with it holds.
+    nowhere = Triplets(
+        time_ns=np.concatenate([pairs.time_ns, np.full((n, 1), np.nan)], axis=1),
+        energy_kev=np.full((n, 3), np.nan),
+        position_mm=np.concatenate([pairs.position_mm, np.full((n, 1, 3), np.nan)], axis=1),
+        window=np.zeros(n, np.uint8),
+    )
+    rules = replace(options, min_prompt_crystals=None)
+    kept = cut_triplets(nowhere, options=rules, through=through).triplets
+    return Pairs(time_ns=kept.time_ns[:, :2], position_mm=kept.position_mm[:, :2])
 
 
 def _close(triplets: Triplets, least_mm: float) -> BoolArray:

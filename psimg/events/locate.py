@@ -1,11 +1,12 @@
 """Where and when the positron of a triplet annihilated."""
 
 import numpy as np
+from numpy.typing import NDArray
 
 from psimg.core.errors import DataError
 from psimg.core.scanner import SPEED_OF_LIGHT_MM_NS
 from psimg.events._locating import locate
-from psimg.events.values import LifetimeEvents, Triplets
+from psimg.events.values import LifetimeEvents, Pairs, Triplets
 
 
 def locate_triplets(triplets: Triplets) -> LifetimeEvents:
@@ -51,3 +52,12 @@ def locate_triplets(triplets: Triplets) -> LifetimeEvents:
         direction=direction,
         origin=triplets.origin,
     )
+
+
+def locate_pairs(pairs: Pairs) -> NDArray[np.float64]:
+    """Return the (N, 3) most likely annihilation points of pairs, as of `locate_triplets` [mm]."""
+    first, second = pairs.position_mm[:, 0], pairs.position_mm[:, 1]
+    offset = first - second
+    length = np.sqrt(np.einsum("ij,ij->i", offset, offset))
+    along = 0.5 * SPEED_OF_LIGHT_MM_NS * (pairs.time_ns[:, 1] - pairs.time_ns[:, 0]) / length
+    return np.asarray(0.5 * (first + second) + along[:, None] * offset)

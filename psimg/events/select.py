@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import dataclass, fields, replace
+from itertools import pairwise
 from typing import Any, Literal
 
 import numpy as np
@@ -89,11 +90,23 @@ class SelectOptions(CutOptions):
                 "most 255 are kept"
             )
         width = self.prompt_window_ns[1] - self.prompt_window_ns[0]
-        for name, least, what in (
-            ("delays_ns", width, "the prompt window's"),
-            ("photon_delays_ns", width + self.pair_window_ns, "the prompt and pair windows'"),
+        for name, least, what, apart in (
+            ("delays_ns", width, "the prompt window's", width),
+            (
+                "photon_delays_ns",
+                width + self.pair_window_ns,
+                "the prompt and pair windows'",
+                2 * self.pair_window_ns,
+            ),
         ):
-            for delay in getattr(self, name):
+            ordered = sorted(getattr(self, name))
+            for one, other in pairwise(ordered):
+                if not other - one > apart:
+                    raise SettingsError(
+                        f"{name} holds {one:g} and {other:g} ns, whose windows of {apart:g} ns "
+                        "overlap: they would count the same randoms twice; move them farther apart"
+                    )
+            for delay in ordered:
                 if not (math.isfinite(delay) and abs(delay) > least):
                     raise SettingsError(
                         f"{name} holds {delay:g} ns, not longer than {what} {least:g} ns: a "

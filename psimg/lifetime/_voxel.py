@@ -51,8 +51,8 @@ def shares_in_tau(
 def evaluate(
     theta: FloatArray,
     counts: FloatArray,
-    n_delayed: float,
-    n_delays: int,
+    level: float,
+    scale: float,
     edges: FloatArray,
     mu: float,
     sigma: float,
@@ -67,7 +67,8 @@ def evaluate(
     """Deviance of one voxel at ``theta``, and d(expected)/d(theta) in ``jacobian`` (4, B).
 
     Expected counts are theta[FAST] fast + theta[OPS] (fellow + weight emg(tau)) +
-    theta[BACKGROUND] flat and go to ``expected`` (B,). ``shares`` is (3, B) scratch; its last row
+    theta[BACKGROUND] flat and go to ``expected`` (B,). The level of the background was measured as
+    ``level`` ~ Poisson(scale theta[BACKGROUND]). ``shares`` is (3, B) scratch; its last row
     receives d2(emg)/dtau2.
     """
     shares_in_tau(edges, theta[TAU], sigma, mu, shares[0], shares[1], shares[2])
@@ -81,8 +82,8 @@ def evaluate(
         m = theta[FAST] * fast[b] + theta[OPS] * shape + theta[BACKGROUND] * flat[b]
         expected[b] = max(m, SMALLEST_COUNT)
         deviance += count_deviance(counts[b], expected[b])
-    if n_delays > 0:
-        deviance += count_deviance(n_delayed, n_delays * theta[BACKGROUND])
+    if scale > 0:
+        deviance += count_deviance(level, scale * theta[BACKGROUND])
     return deviance
 
 
@@ -90,8 +91,8 @@ def evaluate(
 def derivatives(
     theta: FloatArray,
     counts: FloatArray,
-    n_delayed: float,
-    n_delays: int,
+    level: float,
+    scale: float,
     weight: float,
     d2_tau: FloatArray,
     expected: FloatArray,
@@ -123,10 +124,10 @@ def derivatives(
     for i in range(4):
         for j in range(i):
             information[j, i] = information[i, j]
-    if n_delays > 0:
-        level = max(theta[BACKGROUND], SMALLEST_COUNT)
-        gradient[BACKGROUND] += n_delayed / level - n_delays
-        information[BACKGROUND, BACKGROUND] += n_delayed / (level * level)
+    if scale > 0:
+        background = max(theta[BACKGROUND], SMALLEST_COUNT)
+        gradient[BACKGROUND] += level / background - scale
+        information[BACKGROUND, BACKGROUND] += level / (background * background)
 
 
 @nb.njit(cache=True)
@@ -191,8 +192,8 @@ def choose_free(
 @nb.njit(cache=True)
 def fit_one(
     counts: FloatArray,
-    n_delayed: float,
-    n_delays: int,
+    level: float,
+    scale: float,
     edges: FloatArray,
     mu: float,
     sigma: float,
@@ -224,11 +225,11 @@ def fit_one(
     trial = np.empty(4)
     damping = 1e-3
     deviance = evaluate(
-        theta, counts, n_delayed, n_delays, edges, mu, sigma, fast, fellow, weight, flat, shares,
+        theta, counts, level, scale, edges, mu, sigma, fast, fellow, weight, flat, shares,
         expected, jacobian,
     )  # fmt: skip
     derivatives(
-        theta, counts, n_delayed, n_delays, weight, shares[2], expected, jacobian, gradient,
+        theta, counts, level, scale, weight, shares[2], expected, jacobian, gradient,
         information,
     )  # fmt: skip
     status = NOT_CONVERGED
@@ -250,7 +251,7 @@ def fit_one(
         # A lifetime may at most double or halve in a step: farther the model is no parabola.
         trial[TAU] = min(max(trial[TAU], 0.5 * theta[TAU]), 2.0 * theta[TAU])
         trial_deviance = evaluate(
-            trial, counts, n_delayed, n_delays, edges, mu, sigma, fast, fellow, weight, flat,
+            trial, counts, level, scale, edges, mu, sigma, fast, fellow, weight, flat,
             shares, expected, jacobian,
         )  # fmt: skip
         if not trial_deviance <= deviance + 1e-12 * (1.0 + abs(deviance)):
@@ -261,7 +262,7 @@ def fit_one(
         theta[:] = trial
         deviance = trial_deviance
         derivatives(
-            theta, counts, n_delayed, n_delays, weight, shares[2], expected, jacobian, gradient,
+            theta, counts, level, scale, weight, shares[2], expected, jacobian, gradient,
             information,
         )  # fmt: skip
         # A promised gain of a millionth of a unit of the deviance is a thousandth of a standard
@@ -292,8 +293,8 @@ def fit_one(
 @nb.njit(cache=True, parallel=True)
 def fit_all(
     counts: NDArray[np.uint32],
-    n_delayed: FloatArray,
-    n_delays: int,
+    level: FloatArray,
+    scale: FloatArray,
     edges: FloatArray,
     mu: float,
     sigma: float,
@@ -301,6 +302,8 @@ def fit_all(
     fellow: FloatArray,
     weight: float,
     flat: FloatArray,
+    class_2: FloatArray,
+    class_2_share: FloatArray,
     with_fast: bool,
     side: NDArray[np.bool_],
     lowest: FloatArray,
@@ -315,9 +318,10 @@ def fit_all(
 ) -> None:
     """Fit every voxel.
 
-    counts : (V, B); n_delayed : (V,); side : (B,) bins before the peak, for the start of the
-    background; values : (V, 4), covariance : (V, 4, 4), deviance and status : (V,) receive the
-    results, NaN where there are none.
+    counts : (V, B); level, scale : (V,) measured levels of the background; flat, class_2 : (B,)
+    shapes of its two parts and class_2_share : (V,) the share of the second; side : (B,) bins
+    before the peak, for the start of the background; values : (V, 4), covariance : (V, 4, 4),
+    deviance and status : (V,) receive the results, NaN where there are none.
     """
     side_share = 0.0
     for b in range(len(flat)):
@@ -333,8 +337,9 @@ def fit_all(
             status[v] = TOO_FEW_COUNTS
             continue
         background = 0.3 * total
-        if n_delays > 0:
-            background = n_delayed[v] / n_delays
+        shape = (1.0 - class_2_share[v]) * flat + class_2_share[v] * class_2
+        if scale[v] > 0:
+            background = level[v] / scale[v]
         elif side_share > 0:
             background = 0.0
             for b in range(len(flat)):
@@ -348,7 +353,7 @@ def fit_all(
         theta[TAU] = tau_start
         matrix = np.zeros((4, 4))
         deviance[v], code = fit_one(
-            row, n_delayed[v], n_delays, edges, mu, sigma, fast, fellow, weight, flat, with_fast,
+            row, level[v], scale[v], edges, mu, sigma, fast, fellow, weight, shape, with_fast,
             lowest, highest, max_iter, theta, matrix,
         )  # fmt: skip
         status[v] = code

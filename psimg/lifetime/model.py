@@ -90,8 +90,10 @@ class LifetimeModel:
     """``free``: each its own; ``ps-ratio``: p-Ps a third of o-Ps, the rest free; ``fixed``: as the
     components state."""
     response: Response = Response()
-    background: Literal["flat", "delayed"] = "flat"
-    """Randoms, flat in dt: level from the spectrum alone, or also from delayed windows."""
+    background: Literal["flat", "delayed", "four-set"] = "flat"
+    """Random triplets. ``flat``: the level of the spectrum itself. ``delayed``: level and shape
+    also from windows with the prompt delayed. ``four-set``: all classes, also from windows with an
+    annihilation photon delayed."""
 
     __pydantic_config__ = SETTINGS_CONFIG
 
@@ -145,3 +147,30 @@ class LifetimeModel:
     def with_response(self, mu_ns: float, sigma_ns: float) -> "LifetimeModel":
         """Return the model with its response known."""
         return replace(self, response=Response(mu_ns=mu_ns, sigma_ns=sigma_ns))
+
+
+def require_windows(
+    model: LifetimeModel, n_sets: tuple[int, int, int], *, where: str = "model."
+) -> None:
+    """Raise `SettingsError` if the background asks for delayed windows that are not there.
+
+    Parameters
+    ----------
+    model : LifetimeModel
+        The model.
+    n_sets : (3,) tuple of int
+        Windows with the prompt, an annihilation photon, and both delayed.
+    where : str
+        Start of the message.
+    """
+    keys = {"flat": (), "delayed": ("delays_ns",), "four-set": ("delays_ns", "photon_delays_ns")}
+    missing = [
+        f"select.{key}"
+        for key, n in zip(("delays_ns", "photon_delays_ns"), n_sets, strict=False)
+        if key in keys[model.background] and not n
+    ]
+    if missing:
+        raise SettingsError(
+            f"{where}background = {model.background!r} needs delayed windows and there are none; "
+            f"set {' and '.join(missing)}, or use background = 'flat'"
+        )

@@ -7,12 +7,14 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from psimg.core.errors import DataError, SettingsError
+from psimg.core.errors import DataError
 from psimg.core.maps import FitStatus
 from psimg.lifetime._emg import bin_shares
 from psimg.lifetime._likelihood import count_deviance, poisson_deviance
-from psimg.lifetime.model import LifetimeModel
+from psimg.lifetime.correlated import Shifts, measure_shifts, n_shift_bins, wider_edges
+from psimg.lifetime.model import LifetimeModel, require_windows
 from psimg.lifetime.values import FitOptions, SpectrumFit
+from psimg.spectra.randoms import DelayedSpectrum, flat_shape
 from psimg.spectra.values import LifetimeSpectra
 
 if TYPE_CHECKING:
@@ -23,6 +25,8 @@ log = logging.getLogger(__name__)
 _MU_RANGE_NS = (-5.0, 5.0)
 _SIGMA_RANGE_NS = (0.01, 2.0)
 _SIGMA_START_NS = 0.1
+_N_TURN = 3
+"""Turns of lifetimes and shifts; the shifts make up for what the lifetimes lack at first."""
 
 
 class _Problem:
@@ -33,14 +37,14 @@ class _Problem:
         counts: NDArray[np.float64],
         edges_ns: NDArray[np.float64],
         model: LifetimeModel,
-        n_delayed: float,
-        n_delays: int,
+        delayed: DelayedSpectrum | None,
     ) -> None:
         self.counts = counts
         self.edges = edges_ns
         self.model = model
-        self.n_delayed = n_delayed
-        self.n_delays = n_delays if model.background == "delayed" else 0
+        # A flat background takes no word from delayed windows.
+        self.delayed = delayed if model.background != "flat" else None
+        self.with_class_2 = model.background == "four-set"
         groups, self.link = model.groups
         self.n_group = len(groups)
         self.free_tau = [k for k, c in enumerate(model.components) if c.free]
@@ -50,10 +54,20 @@ class _Problem:
             "background",
             *(() if model.response.mu_ns is not None else ("mu_ns",)),
             *(() if model.response.sigma_ns is not None else ("sigma_ns",)),
+            *(("class_2", "class_3") if self.with_class_2 else ()),
         )
-        width = np.diff(edges_ns)
-        self.flat = width / width.sum()
-        self._shares = np.empty((len(model.components), len(width)))
+        self.shape = flat_shape(edges_ns) if self.delayed is None else self.delayed.shape
+        self.n_beyond = n_shift_bins(edges_ns) if self.with_class_2 else 0
+        self.wide_edges = wider_edges(edges_ns) if self.with_class_2 else edges_ns
+        self.shifts: Shifts | None = None
+        self._shares = np.empty((len(model.components), len(self.wide_edges) - 1))
+
+    @property
+    def n_datum(self) -> int:
+        """Numbers that the likelihood compares with expectations."""
+        if self.delayed is None:
+            return len(self.counts)
+        return len(self.counts) + 1 + (len(self.counts) + 1 if self.with_class_2 else 0)
 
     def response(self, p: NDArray[np.float64]) -> tuple[float, float]:
         """Return mu and sigma [ns]."""
@@ -62,27 +76,50 @@ class _Problem:
         sigma = known.sigma_ns if known.sigma_ns is not None else p[self.names.index("sigma_ns")]
         return float(mu), float(sigma)
 
-    def expected(self, p: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Return (K+1, B) expected events per component, and of the background."""
+    def level(self, p: NDArray[np.float64]) -> float:
+        """Return the number of unrelated randoms, of classes I and III."""
+        return float(p[self.n_group + len(self.free_tau)])
+
+    def signal(self, p: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Return (K, B + 2 R) true events of each component, R bins beyond the spectrum's ends."""
         mu, sigma = self.response(p)
         tau = [c.tau_ns for c in self.model.components]
         for position, k in enumerate(self.free_tau):
             tau[k] = p[self.n_group + position]
         for k, tau_k in enumerate(tau):
-            bin_shares(self.edges, tau_k, sigma, mu, self._shares[k])
+            bin_shares(self.wide_edges, tau_k, sigma, mu, self._shares[k])
         events = self.link @ p[: self.n_group]
-        background = p[self.n_group + len(self.free_tau)]
-        return np.vstack([events[:, None] * self._shares, background * self.flat])
+        return np.asarray(events[:, None] * self._shares)
+
+    def expected(self, p: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Return (K+2, B) expected events per component, unrelated randoms, and class II."""
+        signal = self.signal(p)
+        inside = signal[:, self.n_beyond : signal.shape[1] - self.n_beyond]
+        class_2 = np.zeros(len(self.counts))
+        if self.shifts is not None:
+            class_2 = p[-2] * self.shifts.spread(signal.sum(axis=0))
+        return np.vstack([inside, self.level(p) * self.shape, class_2])
 
     def deviance(self, p: NDArray[np.float64]) -> float:
-        """Return the Poisson deviance, with the delayed windows' total as one more count."""
+        """Return the Poisson deviance of the spectrum and of the delayed windows."""
         # A minimiser may try any number of events; a deviance of infinity turns it back.
         with np.errstate(over="ignore", invalid="ignore"):
-            value = poisson_deviance(self.counts, self.expected(p).sum(axis=0))
-        if self.n_delays:
-            background = p[self.n_group + len(self.free_tau)]
-            value += count_deviance(self.n_delayed, self.n_delays * background)
+            expected = self.expected(p)
+            value = poisson_deviance(self.counts, expected.sum(axis=0))
+            if self.delayed is not None:
+                n_prompt, n_photon, n_both = self.delayed.n_sets
+                value += count_deviance(self.delayed.prompt.sum(), n_prompt * self.level(p))
+                if self.with_class_2:
+                    class_3 = p[-1]
+                    in_photon = n_photon * (expected[-1] + 2.0 * class_3 * self.shape)
+                    value += poisson_deviance(self.delayed.photon, in_photon)
+                    value += count_deviance(self.delayed.both.sum(), 2.0 * n_both * class_3)
         return float(value)
+
+    def measure_shifts(self, p: NDArray[np.float64]) -> None:
+        """Fit the shifts of class II to the windows with a photon delayed, for these lifetimes."""
+        assert self.delayed is not None
+        self.shifts = measure_shifts(self.delayed, self.edges, self.signal(p).sum(axis=0))
 
     def start(self) -> NDArray[np.float64]:
         """Guess the parameters from the spectrum's peak and its part before the peak."""
@@ -98,9 +135,9 @@ class _Problem:
         total = float(self.counts.sum())
         background = 0.2 * total
         if before.any():
-            background = float(self.counts[before].sum() / self.flat[before].sum())
-        if self.n_delays:
-            background = self.n_delayed / self.n_delays
+            background = float(self.counts[before].sum() / self.shape[before].sum())
+        if self.delayed is not None:
+            background = self.delayed.prompt.sum() / self.delayed.n_sets[0]
         background = float(np.clip(background, 1.0, max(0.95 * total, 1.0)))
         signal = max(total - background, 1.0)
         shares = [c.intensity or 1 / len(self.model.components) for c in self.model.components]
@@ -112,6 +149,12 @@ class _Problem:
             start.append(mu)
         if self.model.response.sigma_ns is None:
             start.append(sigma)
+        if self.with_class_2:
+            assert self.delayed is not None
+            _, n_photon, n_both = self.delayed.n_sets
+            class_3 = 0.5 * self.delayed.both.sum() / n_both
+            class_2 = self.delayed.photon.sum() / n_photon - 2.0 * class_3
+            start += [max(class_2, 1.0), max(class_3, 1.0)]
         return np.array(start)
 
     def limits(self) -> list[tuple[float, float]]:
@@ -123,6 +166,8 @@ class _Problem:
             ranges.append(_MU_RANGE_NS)
         if self.model.response.sigma_ns is None:
             ranges.append(_SIGMA_RANGE_NS)
+        if self.with_class_2:
+            ranges += [(0.0, np.inf)] * 2
         return ranges
 
 
@@ -131,8 +176,7 @@ def fit_spectrum(
     edges_ns: NDArray[np.float64],
     *,
     model: LifetimeModel | None = None,
-    n_delayed: float = 0.0,
-    n_delays: int = 0,
+    delayed: DelayedSpectrum | None = None,
     options: FitOptions | None = None,
     name: str = "spectrum",
 ) -> SpectrumFit:
@@ -146,11 +190,11 @@ def fit_spectrum(
         Rising bin edges [ns].
     model : LifetimeModel, optional
         Components, intensity rule, response and background.
-    n_delayed : float
-        Events of the delayed windows within the edges; used by the ``delayed`` background, where
-        ``n_delayed ~ Poisson(n_delays * background)`` enters the likelihood.
-    n_delays : int
-        Number of delayed windows.
+    delayed : DelayedSpectrum, optional
+        The delayed windows. With the ``delayed`` background, their P events with the prompt
+        delayed enter the likelihood as ``P ~ Poisson(n_sets background)``, and the background has
+        their shape. With ``four-set``, so do the bins of the windows with a photon delayed, which
+        hold class II and twice class III, and the total of those with both delayed.
     options : FitOptions, optional
         Smallest number of events.
     name : str
@@ -159,8 +203,9 @@ def fit_spectrum(
     Returns
     -------
     SpectrumFit
-        Values, errors and a status; the background is the number of random triplets in the
-        window of the edges.
+        Values, errors and a status. ``background`` is the number of random triplets within the
+        edges whose prompt is unrelated, ``class_2`` that of the prompt-correlated ones and
+        ``class_3`` those of ``background`` that are three unrelated photons.
 
     Raises
     ------
@@ -176,12 +221,8 @@ def fit_spectrum(
         raise DataError(f"{name}: {counts.shape} counts for {len(edges_ns)} edges")
     if not np.all(np.isfinite(counts)) or np.any(counts < 0):
         raise DataError(f"{name}: counts must be finite and not negative")
-    if model.background == "delayed" and n_delays < 1:
-        raise SettingsError(
-            f"{name}: background = 'delayed' needs delayed windows and there are none; set "
-            "select.delays_ns, or use background = 'flat'"
-        )
-    problem = _Problem(counts, np.asarray(edges_ns, dtype=np.float64), model, n_delayed, n_delays)
+    require_windows(model, (0, 0, 0) if delayed is None else delayed.n_sets, where=f"{name}: ")
+    problem = _Problem(counts, np.asarray(edges_ns, dtype=np.float64), model, delayed)
     if len(counts) <= len(problem.names):
         raise DataError(
             f"{name}: {len(counts)} bins cannot fix {len(problem.names)} free parameters; use "
@@ -196,10 +237,23 @@ def fit_spectrum(
 
 
 def _minimise(problem: _Problem) -> "Minuit":
+    """Minimise; with class II in turns with the shifts, which follow the fitted lifetimes."""
+    start = problem.start()
+    if not problem.with_class_2:
+        return _migrad(problem, start)
+    for _ in range(_N_TURN):
+        problem.measure_shifts(start)
+        minuit = _migrad(problem, start)
+        if not minuit.valid:
+            break
+        start = np.array(minuit.values)
+    return minuit
+
+
+def _migrad(problem: _Problem, start: NDArray[np.float64]) -> "Minuit":
     """Run Migrad, put parameters that ended on a bound exactly there, and run Hesse."""
     from iminuit import Minuit
 
-    start = problem.start()
     minuit = Minuit(problem.deviance, start, name=problem.names)
     minuit.errordef = Minuit.LEAST_SQUARES  # the deviance rises by one at one standard error
     minuit.limits = problem.limits()
@@ -208,7 +262,7 @@ def _minimise(problem: _Problem) -> "Minuit":
     )
     minuit.migrad(ncall=5000)
     for parameter in problem.names:
-        empty = parameter.startswith("n_") or parameter == "background"
+        empty = parameter.startswith(("n_", "class_")) or parameter == "background"
         if empty and minuit.values[parameter] < 1e-2:
             minuit.values[parameter] = 0.0
             minuit.fixed[parameter] = True
@@ -267,9 +321,10 @@ def _read(problem: _Problem, minuit: "Minuit", name: str) -> SpectrumFit:
         covariance=covariance,
         intensities=intensities,
         intensity_errors=np.sqrt(np.maximum(variance, 0.0)),
-        expected=expected,
+        expected=np.vstack([expected[:-2], expected[-2:].sum(axis=0)]),
+        class_2=expected[-1],
         deviance=float(minuit.fval),
-        ndf=len(problem.counts) + (problem.n_delays > 0) - int(free.sum()),
+        ndf=problem.n_datum - int(free.sum()),
         status=FitStatus.AT_BOUND if at_bound else FitStatus.OK,
     )
 
@@ -288,8 +343,9 @@ def _no_fit(problem: _Problem, name: str, status: FitStatus) -> SpectrumFit:
         intensities=np.full(k, np.nan),
         intensity_errors=np.full(k, np.nan),
         expected=np.full((k + 1, len(problem.counts)), np.nan),
+        class_2=np.full(len(problem.counts), np.nan),
         deviance=np.nan,
-        ndf=len(problem.counts) + (problem.n_delays > 0) - p,
+        ndf=problem.n_datum - p,
         status=status,
     )
 
@@ -298,6 +354,7 @@ def fit_regions(
     spectra: LifetimeSpectra,
     *,
     model: LifetimeModel | None = None,
+    shape: NDArray[np.float64] | None = None,
     options: FitOptions | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> tuple[SpectrumFit, ...]:
@@ -309,6 +366,8 @@ def fit_regions(
         Spectra of named regions.
     model : LifetimeModel, optional
         The same model for all; a response that is not known is fitted in each region.
+    shape : (B,) array, optional
+        Shares of the unrelated randoms in each bin, from `measure_shape`; flat when left out.
     options : FitOptions, optional
         Smallest number of events.
     progress : callable, optional
@@ -327,8 +386,7 @@ def fit_regions(
             spectra.counts[row],
             spectra.edges_ns,
             model=model,
-            n_delayed=float(spectra.delayed[row, 0].sum()),
-            n_delays=spectra.n_sets[0],
+            delayed=DelayedSpectrum.of(spectra, row, shape=shape),
             options=options,
             name=name,
         )
@@ -345,6 +403,7 @@ def calibrate_response(
     *,
     model: LifetimeModel,
     row: int = 0,
+    shape: NDArray[np.float64] | None = None,
     options: FitOptions | None = None,
 ) -> SpectrumFit:
     """Fit the time response to one spectrum of many events, for use in all others.
@@ -360,6 +419,8 @@ def calibrate_response(
         The model, with the unknown parts of its response None.
     row : int
         The spectrum to use.
+    shape : (B,) array, optional
+        Shares of the unrelated randoms in each bin; flat when left out.
     options : FitOptions, optional
         Smallest number of events.
 
@@ -373,8 +434,7 @@ def calibrate_response(
         spectra.counts[row],
         spectra.edges_ns,
         model=model,
-        n_delayed=float(spectra.delayed[row, 0].sum()),
-        n_delays=spectra.n_sets[0],
+        delayed=DelayedSpectrum.of(spectra, row, shape=shape),
         options=options,
         name="calibration",
     )

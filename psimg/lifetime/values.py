@@ -56,9 +56,11 @@ class SpectrumFit:
     intensity_errors: NDArray[np.float64]
     """(K,) standard errors."""
     expected: NDArray[np.float64]
-    """(K+1, B) expected events of each component, and of the background last."""
+    """(K+1, B) expected events of each component, and of all randoms last."""
+    class_2: NDArray[np.float64]
+    """(B,) prompt-correlated randoms among them; zero unless the background is ``four-set``."""
     deviance: float
-    """Poisson deviance, the delayed windows' term included."""
+    """Poisson deviance, the delayed windows' terms included."""
     ndf: int
     """Data minus free parameters."""
     status: FitStatus
@@ -75,6 +77,7 @@ class SpectrumFit:
             intensities=(np.float64, k),
             intensity_errors=(np.float64, k),
             expected=(np.float64, k + 1, n_bin),
+            class_2=(np.float64, n_bin),
         )
 
     def value(self, parameter: str) -> float:

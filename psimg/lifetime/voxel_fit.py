@@ -10,8 +10,10 @@ from psimg.core.errors import DataError, SettingsError
 from psimg.core.maps import FitStatus, ParameterMaps
 from psimg.lifetime import _voxel
 from psimg.lifetime._emg import bin_shares
-from psimg.lifetime.model import LifetimeModel
+from psimg.lifetime.model import LifetimeModel, require_windows
 from psimg.lifetime.values import FitOptions, SpectrumFit
+from psimg.spectra.levels import RandomLevels, estimate_levels
+from psimg.spectra.randoms import flat_shape
 from psimg.spectra.values import LifetimeSpectra
 
 log = logging.getLogger(__name__)
@@ -26,6 +28,8 @@ def fit_voxels(
     *,
     model: LifetimeModel,
     calibration: SpectrumFit | None = None,
+    levels: RandomLevels | None = None,
+    shape: NDArray[np.float64] | None = None,
     options: FitOptions | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> ParameterMaps:
@@ -42,7 +46,12 @@ def fit_voxels(
     model : LifetimeModel
         The model; its response must be known and only the o-Ps lifetime free.
     calibration : SpectrumFit, optional
-        A fit of all events, for the mixture of the fast components.
+        A fit of all events, for the mixture of the fast components and the shape of class II.
+    levels : RandomLevels, optional
+        Measured randoms of each voxel, with their errors' worth of counts; from the voxels' own
+        delayed events when left out. The ``flat`` background takes none.
+    shape : (B,) array, optional
+        Shares of the unrelated randoms in each bin, from `measure_shape`; flat when left out.
     options : FitOptions, optional
         Smallest number of events and of steps.
     progress : callable, optional
@@ -73,39 +82,42 @@ def fit_voxels(
         )
     if any(c.free for k, c in enumerate(model.components) if k != model.ops):
         raise SettingsError("voxels are fitted with only the o-Ps lifetime free; fix the others")
-    n_delays = spectra.n_sets[0] if model.background == "delayed" else 0
-    if model.background == "delayed" and n_delays < 1:
-        raise SettingsError(
-            "background = 'delayed' needs delayed windows and there are none; set "
-            "select.delays_ns, or use background = 'flat'"
-        )
+    require_windows(model, spectra.n_sets)
+    class_2 = _class_2_shape(model, calibration)
+    if model.background == "flat":
+        levels = RandomLevels.unknown(len(spectra))
+    elif levels is None:
+        levels = estimate_levels(spectra, with_class_2=model.background == "four-set")
     fast_link, ops_link = _two_groups(model, calibration)
     shares = np.empty((len(model.components), len(spectra.edges_ns) - 1))
     for k, component in enumerate(model.components):
         bin_shares(spectra.edges_ns, component.tau_ns, sigma, mu, shares[k])
     others = ops_link.copy()
     others[model.ops] = 0.0
-    width = np.diff(spectra.edges_ns)
+    # Arrays of one kind whatever the background: another kind would be compiled anew.
+    flat = flat_shape(spectra.edges_ns) if shape is None else np.array(shape)
+    share = np.array(levels.class_2_share) if class_2 is not None else np.zeros(len(spectra))
     ops = model.components[model.ops]
     n_voxel = len(spectra)
     values = np.empty((n_voxel, 4))
     covariance = np.empty((n_voxel, 4, 4))
     deviance = np.empty(n_voxel)
     status = np.empty(n_voxel, np.uint8)
-    n_delayed = spectra.delayed[:, 0, 0].astype(np.float64)
     for start in range(0, n_voxel, _BLOCK):
         block = slice(start, min(start + _BLOCK, n_voxel))
         _voxel.fit_all(
             spectra.counts[block],
-            n_delayed[block],
-            n_delays,
+            levels.count[block],
+            levels.scale[block],
             spectra.edges_ns,
             mu,
             sigma,
             fast_link @ shares,
             others @ shares,
             float(ops_link[model.ops]),
-            width / width.sum(),
+            flat,
+            flat if class_2 is None else class_2,
+            share[block],
             bool(fast_link.any()),
             spectra.edges_ns[1:] < mu - 5 * sigma - 0.5,
             np.array([0.0, 0.0, 0.0, ops.bounds_ns[0]]),
@@ -126,8 +138,19 @@ def fit_voxels(
         ", ".join(f"{np.count_nonzero(status == s)} {s.name.lower()}" for s in FitStatus),
     )
     return _maps(
-        spectra, values, covariance, deviance, status, fast_link, ops_link, model, n_delays
-    )
+        spectra, values, covariance, deviance, status, fast_link, ops_link, model,
+        model.background != "flat",
+    )  # fmt: skip
+
+
+def _class_2_shape(
+    model: LifetimeModel, calibration: SpectrumFit | None
+) -> NDArray[np.float64] | None:
+    """Return the (B,) shape of class II as the fit of all events found it; None if it did not."""
+    if model.background != "four-set" or calibration is None:
+        return None
+    total = calibration.class_2.sum()
+    return calibration.class_2 / total if np.isfinite(total) and total > 0 else None
 
 
 def _two_groups(
@@ -159,7 +182,7 @@ def _maps(
     fast_link: NDArray[np.float64],
     ops_link: NDArray[np.float64],
     model: LifetimeModel,
-    n_delays: int,
+    level_known: bool,
 ) -> ParameterMaps:
     """Turn amplitudes into intensity and signal, with errors by propagation."""
     assert spectra.grid is not None
@@ -199,6 +222,6 @@ def _maps(
         values=np.stack([column for _, column, _ in columns.values()], axis=1),
         errors=np.sqrt(np.stack([variance for _, _, variance in columns.values()], axis=1)),
         deviance=deviance,
-        ndf=spectra.counts.shape[1] + (n_delays > 0) - n_free,
+        ndf=spectra.counts.shape[1] + level_known - n_free,
         status=status,
     )

@@ -1,14 +1,32 @@
 """Spectra of dt, for voxels and for regions, and of what singles left in detectors."""
 
 from psimg.spectra.binning import SpectrumOptions, VoxelCounter, bin_regions, bin_voxels
+from psimg.spectra.levels import PairCounter, RandomLevels, estimate_levels
+from psimg.spectra.randoms import (
+    DelayedSpectrum,
+    RandomClasses,
+    SmoothShape,
+    estimate_classes,
+    estimate_random_spectrum,
+    measure_shape,
+)
 from psimg.spectra.signal import SignalSpectrum
 from psimg.spectra.values import LifetimeSpectra
 
 __all__ = [
+    "DelayedSpectrum",
     "LifetimeSpectra",
+    "PairCounter",
+    "RandomClasses",
+    "RandomLevels",
     "SignalSpectrum",
+    "SmoothShape",
     "SpectrumOptions",
     "VoxelCounter",
     "bin_regions",
     "bin_voxels",
+    "estimate_classes",
+    "estimate_levels",
+    "estimate_random_spectrum",
+    "measure_shape",
 ]

@@ -1,6 +1,7 @@
 """What a study asks of its input that the input may not have."""
 
 import math
+from collections import Counter
 from collections.abc import Mapping, Sequence
 
 from psimg.core.errors import DataError, SettingsError
@@ -102,15 +103,15 @@ def require_candidates(
             )
 
 
-def require_kept(counts: Mapping[str, int], select: SelectOptions) -> None:
-    """Refuse geometric rules that drop every triplet, and say which of them does.
+def require_kept(counts: Counter[str], select: SelectOptions) -> None:
+    """Refuse rules that drop every triplet, and say which of them does.
 
     Parameters
     ----------
-    counts : mapping
+    counts : Counter
         ``n_triplets``, ``n_located`` and what each rule dropped.
     select : SelectOptions
-        The rules.
+        The rules, geometric and for triplets that are not alone.
 
     Raises
     ------
@@ -120,10 +121,14 @@ def require_kept(counts: Mapping[str, int], select: SelectOptions) -> None:
     n_triplets = counts["n_triplets"]
     if not n_triplets or counts["n_located"]:
         return
-    dropped = {rule: counts[COUNT_OF_RULE[rule]] for rule in select.rules}
+    dropped = {
+        "secondary_ns": counts["n_secondary"],
+        "exactly_three": counts["n_not_alone"],
+        "multiples": counts["n_multiple"],
+    } | {rule: counts[COUNT_OF_RULE[rule]] for rule in select.rules}
     listed = ", ".join(f"{rule} {n}" for rule, n in dropped.items() if n)
     raise DataError(
-        f"the geometric rules of [select] drop all {n_triplets} triplets ({listed}); relax them, "
+        f"the rules of [select] drop all {n_triplets} triplets ({listed}); relax them, "
         "or check the unit of x, y, z in [input.columns]"
     )
 

@@ -16,9 +16,10 @@ from psimg.core.isotopes import ISOTOPES
 from psimg.core.regions import Mask, Region
 from psimg.core.scanner import Scanner
 from psimg.events.signal import ENERGY, TOT
+from psimg.events.windows import n_sets_of
 from psimg.io.mapping import ColumnSpec
 from psimg.io.nifti import read_mask
-from psimg.lifetime.model import Component, Response
+from psimg.lifetime.model import Component, Response, require_windows
 from psimg.study.sections import REGION_SPECS, MaskSpec, StudyFile
 
 
@@ -118,11 +119,7 @@ def _prepare(path: Path, settings: StudyFile) -> Study:
     twice = sorted({str(file) for file in files if files.count(file) > 1})
     if twice:
         raise SettingsError(f"input.files names {', '.join(twice)} more than once")
-    if settings.model.background == "delayed" and not settings.select.delays_ns:
-        raise SettingsError(
-            "model.background = 'delayed' needs delayed windows; set select.delays_ns, or use "
-            "background = 'flat'"
-        )
+    require_windows(settings.model, n_sets_of(settings.select.windows))
     grid = settings.grid.grid()
     regions = tuple(_load(base, spec) for spec in settings.regions)
     names = [region.name for region in regions]

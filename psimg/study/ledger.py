@@ -6,6 +6,8 @@ from psimg.core.stage import Stage
 from psimg.events.signal import ENERGY, Signal
 from psimg.spectra.values import LifetimeSpectra
 
+_LONELINESS = ["n_secondary", "n_not_alone", "n_multiple"]
+"""Triplets dropped for photons nearby."""
 COUNT_OF_RULE = {
     "min_pair_distance_mm": "n_close_pairs",
     "min_opening_deg": "n_small_opening",
@@ -59,6 +61,8 @@ def complete_counts(
         names += ["n_triplets_read", "n_outside_windows"]
     if content != "events":
         names += ["n_triplets"]
+    if content == "singles":
+        names += _LONELINESS
     names += ["n_located", "n_events"]
     if any(voxels.n_sets):
         names += ["n_delayed_triplets", "n_delayed_located", "n_delayed_events"]
@@ -114,12 +118,27 @@ def path_of_events(
                 dropped={"outside the windows": counts["n_outside_windows"]},
             )
         )
+    n_dropped = sum(counts.get(name, 0) for name in _LONELINESS)
+    if n_dropped:
+        stages.append(
+            Stage(
+                name="photons nearby",
+                unit="triplets",
+                n_in=counts["n_triplets"],
+                n_out=counts["n_triplets"] - n_dropped,
+                dropped={
+                    "further annihilation photon": counts["n_secondary"],
+                    "not exactly three photons": counts["n_not_alone"],
+                    "photon in several triplets": counts["n_multiple"],
+                },
+            )
+        )
     if content != "events":
         stages.append(
             Stage(
                 name="geometry",
                 unit="triplets",
-                n_in=counts["n_triplets"],
+                n_in=counts["n_triplets"] - n_dropped,
                 n_out=counts["n_located"],
                 dropped={why: counts[name] for name, why in _REASONS.items() if name in counts},
             )

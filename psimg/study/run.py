@@ -20,17 +20,19 @@ from psimg.core.maps import FitStatus, ParameterMaps
 from psimg.core.regions import Region
 from psimg.core.scanner import Scanner
 from psimg.core.stage import Stage
-from psimg.events.cuts import cut_triplets
-from psimg.events.locate import locate_triplets
+from psimg.events.cuts import cut_pairs, cut_triplets
+from psimg.events.locate import locate_pairs, locate_triplets
 from psimg.events.order import sort_chunks, with_last
-from psimg.events.select import Carry, find_triplets, within_windows
-from psimg.events.values import LifetimeEvents, Origin, Singles, Triplets
+from psimg.events.select import Carry, FoundTriplets, find_triplets, within_windows
+from psimg.events.values import LifetimeEvents, Origin, Pairs, Singles, Triplets
 from psimg.io.input import InputFile, open_input
 from psimg.lifetime.model import LifetimeModel
 from psimg.lifetime.spectrum_fit import calibrate_response, fit_regions
 from psimg.lifetime.values import SpectrumFit
 from psimg.lifetime.voxel_fit import fit_voxels
 from psimg.spectra.binning import VoxelCounter, bin_regions
+from psimg.spectra.levels import PairCounter, RandomLevels, estimate_levels
+from psimg.spectra.randoms import measure_shape
 from psimg.spectra.signal import SignalSpectrum
 from psimg.spectra.values import LifetimeSpectra
 from psimg.study.checks import (
@@ -41,6 +43,7 @@ from psimg.study.checks import (
 )
 from psimg.study.config import Study
 from psimg.study.ledger import COUNT_OF_RULE, complete_counts, path_of_events
+from psimg.study.randoms import RandomsSummary, examine_randoms, random_warnings
 from psimg.study.sections import StudyFile
 
 log = logging.getLogger(__name__)
@@ -84,6 +87,7 @@ class StudyResult:
     maps: ParameterMaps
     counts_per_voxel: NDArray[np.uint32]
     """(V,) events in the spectrum of each voxel of ``maps``."""
+    randoms: RandomsSummary
     warnings: tuple[str, ...]
 
 
@@ -95,8 +99,11 @@ class _Run:
     edges: NDArray[np.float64]
     counter: VoxelCounter
     spectra: LifetimeSpectra
+    pairs: PairCounter | None
+    """Located pairs per voxel, where the background asks for them."""
     signals: SignalSpectrum | None = None
-    truth_known: bool = False
+    truth: NDArray[np.int64] | None = None
+    """(4, B) events in the grid by `Origin`, where the singles know their decay."""
     counts: Counter[str] = field(default_factory=Counter)
     seconds: dict[str, float] = field(default_factory=dict)
 
@@ -148,10 +155,10 @@ def run_study(
         )
     content = contents.pop()
     require_columns_of_rules(study, files, content)
-    if content != "singles" and study.settings.select.delays_ns:
+    if content != "singles" and len(study.settings.select.windows) > 1:
         raise SettingsError(
-            f"select.delays_ns needs singles, and the input holds {content}, which no delayed "
-            "window can be applied to; remove it, and use model.background = 'flat'"
+            f"delayed windows (select.delays_ns, photon_delays_ns) need singles, and the input "
+            f"holds {content}; remove them, and use model.background = 'flat'"
         )
     run = _start(study)
     with ThreadPoolExecutor(1) as pool:
@@ -177,6 +184,7 @@ def _start(study: Study) -> _Run:
         edges=edges,
         counter=VoxelCounter(grid=study.grid, edges_ns=edges, windows=windows),
         spectra=bin_regions(nothing, regions=study.regions, edges_ns=edges, windows=windows),
+        pairs=None if study.settings.model.background == "flat" else PairCounter(study.grid),
     )
 
 
@@ -247,20 +255,59 @@ def _from_singles(run: _Run, file: InputFile, chunks: Iterable[Singles]) -> None
                 values, signal = options.signal.of(singles), options.signal.signal
                 signals = SignalSpectrum.of(values, signal=signal)
                 run.signals = signals if run.signals is None else run.signals + signals
-                found = find_triplets(singles, options=options, carry=carry, last=last)
+                found = find_triplets(
+                    singles,
+                    options=options,
+                    carry=carry,
+                    last=last,
+                    with_pairs=run.pairs is not None,
+                )
                 carry = found.carry
             run.counts["n_singles"] += len(singles)
             run.counts["n_annihilation"] += found.n_annihilation
             run.counts["n_prompt"] += found.n_prompt
             run.counts["n_pairs"] += found.n_pairs
-            origin = found.triplets.origin
-            if origin is not None:
-                run.truth_known = True
-                true = (origin == Origin.TRUE) & (found.triplets.window == 0)
-                run.counts["n_true_triplets"] += int(np.count_nonzero(true))
+            _count_dropped(run, found)
+            _count_pairs(run, found.pairs)
             _from_windows(run, found.triplets)
     except DataError as error:
         raise FileError(f"{file.path}: {error}") from error
+
+
+def _count_dropped(run: _Run, found: FoundTriplets) -> None:
+    """Count what the rules for triplets that are not alone dropped, delayed windows apart."""
+    for name in ("n_secondary", "n_not_alone", "n_multiple"):
+        dropped = getattr(found, name)
+        run.counts[name] += int(dropped[0])
+    run.counts["n_triplets"] += int(found.n_combinations[0])
+    run.counts["n_delayed_triplets"] += int(found.n_combinations[1:].sum())
+    origin = found.triplets.origin
+    if origin is not None:
+        true = (origin == Origin.TRUE) & (found.triplets.window == 0)
+        run.counts["n_true_triplets"] += int(np.count_nonzero(true))
+        if run.truth is None:
+            run.truth = np.zeros((len(Origin), len(run.edges) - 1), np.int64)
+
+
+def _count_pairs(run: _Run, pairs: Pairs | None) -> None:
+    if pairs is None or run.pairs is None:
+        return
+    with run.timed("locate"):
+        rules = run.study.settings.select
+        point = locate_pairs(cut_pairs(pairs, options=rules, through=run.study.through))
+        target = run.study.object
+        run.pairs.add(point if target is None else point[target.contains(point)])
+
+
+def _count_truth(run: _Run, events: LifetimeEvents) -> None:
+    if run.truth is None or events.origin is None:
+        return
+    counted = (events.window == 0) & (run.study.grid.voxel_of(events.position_mm) >= 0)
+    for origin in Origin:
+        dt_ns = events.dt_ns[counted & (events.origin == origin)]
+        bins = np.searchsorted(run.edges, dt_ns, side="right") - 1
+        good = (bins >= 0) & (bins < run.truth.shape[1])
+        run.truth[origin] += np.bincount(bins[good], minlength=run.truth.shape[1])
 
 
 def _from_triplets(run: _Run, triplets: Triplets) -> None:
@@ -268,6 +315,7 @@ def _from_triplets(run: _Run, triplets: Triplets) -> None:
         kept = within_windows(triplets, options=run.study.settings.select)
     run.counts["n_triplets_read"] += len(triplets)
     run.counts["n_outside_windows"] += len(triplets) - len(kept)
+    run.counts["n_triplets"] += len(kept)
     _from_windows(run, kept)
 
 
@@ -282,7 +330,6 @@ def _from_windows(run: _Run, triplets: Triplets) -> None:
             crystals_around=None if scanner is None else scanner.crystals_around,
         )
         events = locate_triplets(cut.triplets)
-    _count(run, "n_triplets", "n_delayed_triplets", triplets.window)
     _count(run, "n_located", "n_delayed_located", cut.triplets.window)
     for rule, n in cut.n_dropped.items():
         run.counts[COUNT_OF_RULE[rule]] += n
@@ -302,6 +349,7 @@ def _from_events(run: _Run, events: LifetimeEvents) -> None:
         run.spectra += bin_regions(
             kept, regions=run.study.regions, edges_ns=run.edges, windows=windows
         )
+        _count_truth(run, kept)
 
 
 def _count(run: _Run, prompt: str, delayed: str, window: NDArray[np.uint8]) -> None:
@@ -337,19 +385,37 @@ def _fit(
     total = run.counter.total()
     spectra = run.spectra if run.study.regions else total
     with run.timed("fit_regions"):
-        calibration = calibrate_response(total, model=settings.model, options=settings.fit)
+        unrelated = None
+        if total.n_sets[0]:
+            unrelated = measure_shape(total.delayed[0, 0].astype(np.float64), run.edges)
+        shape = None if unrelated is None else unrelated.shares
+        calibration = calibrate_response(
+            total, model=settings.model, shape=shape, options=settings.fit
+        )
         model = _with_known_response(calibration, settings.model, run.study.scanner, warnings)
         fits = fit_regions(
             spectra,
             model=model,
+            shape=shape,
             options=settings.fit,
             progress=lambda done, total: progress("regions", done, total),
+        )
+        randoms = examine_randoms(
+            total,
+            spectra,
+            truth=run.truth,
+            shape=unrelated,
+            calibration=calibration,
+            model=settings.model,
+            options=settings.fit,
         )
     with run.timed("fit_voxels"):
         maps = fit_voxels(
             voxels,
             model=model,
             calibration=calibration,
+            levels=_levels(run, voxels),
+            shape=shape,
             options=settings.fit,
             progress=lambda done, total: progress("voxels", done, total),
         )
@@ -359,7 +425,7 @@ def _fit(
         rules=settings.select.rules,
         voxels=voxels,
         regions=spectra,
-        truth_known=run.truth_known,
+        truth_known=run.truth is not None,
     )
     stages = path_of_events(counts, content, signal=settings.select.signal.signal)
     _log_stages(stages)
@@ -376,6 +442,7 @@ def _fit(
             f"{calibration.deviance:.0f} for {calibration.ndf} degrees of freedom), so the time "
             f"response and with it all fits may be off by more than their errors{hint}"
         )
+    warnings += random_warnings(randoms, settings.model.background)
     poor = [fit.name for fit in fits if fit.is_poor]
     if poor:
         warnings.append(f"the model does not describe the spectrum of {', '.join(poor)}")
@@ -419,8 +486,16 @@ def _fit(
         regions=fits,
         maps=maps,
         counts_per_voxel=voxels.counts.sum(axis=1, dtype=np.uint32),
+        randoms=randoms,
         warnings=tuple(warnings),
     )
+
+
+def _levels(run: _Run, voxels: LifetimeSpectra) -> RandomLevels | None:
+    if run.pairs is None or not voxels.n_sets[0]:
+        return None
+    with_class_2 = run.study.settings.model.background == "four-set"
+    return estimate_levels(voxels, pairs=run.pairs.image(), with_class_2=with_class_2)
 
 
 def _window_cuts_spectrum(settings: StudyFile) -> bool:

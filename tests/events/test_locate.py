@@ -1,10 +1,18 @@
 import numpy as np
 import pytest
-from numpy.testing import assert_allclose
+from numpy.testing import assert_allclose, assert_array_equal
 
 from psimg.core import DataError
 from psimg.core.scanner import SPEED_OF_LIGHT_MM_NS as C
-from psimg.events import Triplets, locate_triplets
+from psimg.events import (
+    CutOptions,
+    Pairs,
+    Triplets,
+    cut_pairs,
+    cut_triplets,
+    locate_pairs,
+    locate_triplets,
+)
 
 
 def fly(rng, n=500, sigma_ns=0.0):
@@ -112,3 +120,33 @@ def test_two_photons_in_one_place_are_an_error():
 
     with pytest.raises(DataError, match="1 triplets have both annihilation photons in one place"):
         locate_triplets(triplets)
+
+
+def test_a_pair_is_located_where_a_triplet_of_it_is():
+    rng = np.random.default_rng(4)
+    position = rng.uniform(-400, 400, (50, 3, 3))
+    time_ns = rng.uniform(0, 3, (50, 3))
+    triplets = Triplets(
+        time_ns=time_ns, energy_kev=time_ns, position_mm=position, window=np.zeros(50)
+    )
+
+    point = locate_pairs(Pairs(time_ns=time_ns[:, :2], position_mm=position[:, :2]))
+
+    assert_allclose(point, locate_triplets(triplets).position_mm, rtol=1e-12)
+
+
+def test_rules_for_annihilation_photons_drop_the_same_pairs_as_triplets():
+    rng = np.random.default_rng(5)
+    position = rng.uniform(-400, 400, (300, 3, 3))
+    time_ns = rng.uniform(0, 3, (300, 3))
+    triplets = Triplets(
+        time_ns=time_ns, energy_kev=time_ns, position_mm=position, window=np.zeros(300)
+    )
+    options = CutOptions(min_pair_distance_mm=300.0, min_opening_deg=60.0, max_tof_excess_ns=0.2)
+
+    kept = cut_pairs(Pairs(time_ns=time_ns[:, :2], position_mm=position[:, :2]), options=options)
+
+    expected = cut_triplets(triplets, options=options).triplets
+    assert 20 < len(kept) < 280
+    assert_array_equal(kept.time_ns, expected.time_ns[:, :2])
+    assert_array_equal(kept.position_mm, expected.position_mm[:, :2])

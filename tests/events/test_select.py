@@ -383,8 +383,10 @@ def test_photons_need_an_energy_or_a_time_over_threshold():
         ({"delays_ns": (60.0,)}, "delays_ns holds 60 ns, not longer than the prompt window's 60"),
         ({"pair_window_ns": 0.0}, "pair_window_ns = 0: expected a number above zero"),
         ({"min_pair_distance_mm": -1.0}, "min_pair_distance_mm = -1 is negative"),
-        ({"delays_ns": tuple(range(100, 400))}, "make 300 delayed windows; at most 255"),
-        ({"photon_delays_ns": (63.0,)}, "holds 63 ns, not longer than the prompt and pair .* 64"),
+        ({"delays_ns": tuple(range(100, 30_000, 100))}, "make 299 delayed windows; at most 255"),
+        ({"photon_delays_ns": (63.0,)}, r"holds 63 ns, not longer than the prompt and pair .* 64"),
+        ({"delays_ns": (100.0, 150.0)}, "holds 100 and 150 ns, whose windows of 60 ns overlap"),
+        ({"photon_delays_ns": (100.0, 107.0)}, "100 and 107 ns, whose windows of 8 ns overlap"),
         ({"secondary_ns": -1.0}, "secondary_ns = -1 is negative"),
         ({"prompt_tot_ns": (30.0, 50.0)}, "annihilation_tot_ns and prompt_tot_ns go together"),
         (

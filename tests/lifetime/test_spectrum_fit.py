@@ -15,7 +15,7 @@ from psimg.lifetime import (
 )
 from psimg.lifetime._emg import bin_shares, bin_shares_derivatives
 from psimg.lifetime._likelihood import poisson_deviance
-from psimg.spectra import LifetimeSpectra
+from psimg.spectra import DelayedSpectrum, LifetimeSpectra
 
 EDGES = np.linspace(-10.0, 20.0, 301)
 MU, SIGMA = 0.03, 0.09
@@ -37,6 +37,17 @@ def mixed(*tau_ops) -> np.ndarray:
     return sum(
         expected_counts(1e5 / len(tau_ops), 2e4 / len(tau_ops), TRUTH | {"ops": (tau, 0.3)})
         for tau in tau_ops
+    )
+
+
+def delayed_prompts(counts, n_window) -> DelayedSpectrum:
+    nothing = np.zeros(300)
+    return DelayedSpectrum(
+        prompt=counts,
+        photon=nothing,
+        both=nothing,
+        n_sets=(n_window, 0, 0),
+        shape=np.full(300, 1 / 300),
     )
 
 
@@ -166,11 +177,9 @@ def test_delayed_windows_make_the_lifetime_more_precise_without_bias():
     flat, delayed = [], []
     for _ in range(n_toy):
         counts = rng.poisson(expected_counts(n, background))
-        n_delayed = rng.poisson(n_delays * background)
+        windows = delayed_prompts(rng.poisson(n_delays * background / 300, 300), n_delays)
         flat.append(fit_spectrum(counts, EDGES, model=KNOWN))
-        delayed.append(
-            fit_spectrum(counts, EDGES, model=delayed_model, n_delayed=n_delayed, n_delays=n_delays)
-        )
+        delayed.append(fit_spectrum(counts, EDGES, model=delayed_model, delayed=windows))
 
     pull = [(fit.tau_ops_ns - 2.0) / fit.tau_ops_error_ns for fit in delayed]
     assert abs(np.median(pull)) < 4 * 1.25 / np.sqrt(n_toy)

@@ -323,7 +323,7 @@ def test_windows_on_time_over_threshold_stand_beside_an_isotope(study_of):
         (SPHERE.replace("liver", "a;1"), r"region name 'a;1': expected a name without slash"),
         (
             '[model]\nbackground = "delayed"',
-            r"model.background = 'delayed' needs delayed windows; set select.delays_ns",
+            r"model.background = 'delayed' needs delayed windows and there are none; set ",
         ),
         (SPHERE.replace("liver", "a/b"), r"region name 'a/b': expected a name without slash"),
         (SPHERE.replace("liver", " "), r"region name ' ': expected a name without slash"),
@@ -379,7 +379,10 @@ def test_a_setting_out_of_its_range_is_an_error_that_names_it(study_of, text, me
             r"output\.formats\.0 = 'nifit': .*'nifti', 'root', 'npz'",
         ),
         ('[recon]\nmethod = "mlem"', r"recon\.method = 'mlem': input should be 'histogram'"),
-        ('[model]\nbackground = "none"', r"model\.background = 'none': .*'flat' or 'delayed'"),
+        (
+            '[model]\nbackground = "none"',
+            r"model\.background = 'none': .*'flat', 'delayed' or 'four-set'",
+        ),
         (
             'format = "cvs"',
             r"input\.format = 'cvs': .*'quadra-xyzt', 'gate9', 'root', 'csv' or 'np",
