@@ -156,6 +156,17 @@ def overflow_warnings(spectrum: SignalSpectrum | None, select: SelectOptions) ->
     ]
 
 
+def rule_warnings(select: SelectOptions) -> list[str]:
+    """Return a warning where a rule acts on dt itself; else nothing."""
+    if not select.scatter_margin_ns:
+        return []
+    return [
+        f"scatter_margin_ns = {select.scatter_margin_ns:g} drops good triplets too, and more of "
+        "them at some dt than at others, so that lifetimes may be off by more than their errors; "
+        "min_prompt_distance_mm and min_prompt_crystals leave dt alone"
+    ]
+
+
 def _text(window: tuple[float, float]) -> str:
     """Return a window as a study file has it."""
     return f"[{window[0]:g}, {window[1]:g}]"

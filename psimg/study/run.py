@@ -40,6 +40,7 @@ from psimg.study.checks import (
     require_candidates,
     require_columns_of_rules,
     require_kept,
+    rule_warnings,
 )
 from psimg.study.config import Study
 from psimg.study.ledger import COUNT_OF_RULE, complete_counts, path_of_events
@@ -435,6 +436,7 @@ def _fit(
             "were dropped"
         )
     warnings += overflow_warnings(run.signals, settings.select)
+    warnings += rule_warnings(settings.select)
     if calibration.is_poor:
         hint = "" if run.study.object else ": restrict the events to an object (select.object)"
         warnings.append(

@@ -84,6 +84,7 @@ def test_each_geometric_rule_that_is_set_is_a_line_in_the_book(study_file, tmp_p
     assert 0 < counts["n_located"] < 0.5 * counts["n_triplets"]
     summary = json.loads((tmp_path / "results" / "summary.json").read_text())
     assert [summary[name] for name in names] == list(stage.dropped.values())
+    assert any("scatter_margin_ns = 0.05 drops good triplets too" in w for w in result.warnings)
 
 
 def test_a_geometric_rule_that_is_not_set_has_no_count(study_file):
