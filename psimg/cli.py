@@ -217,9 +217,10 @@ def _print_inspection(found: "Inspection") -> None:
         style = ">14.0f" if column.role.startswith(("detector", "decay")) else ">14.6g"
         print(f"{column.role:<10}{source:<24}{column.low:{style}}{column.high:{style}} ", end="")
         print(f"{column.unit}{remark}")
-    if found.energy is not None:
-        print("\nenergy [keV], first 1500")
-        _print_bars(found.energy.edges_kev[:301:10], found.energy.counts[:300])
+    if found.signals is not None:
+        signal, edges = found.signals.signal, found.signals.edges
+        print(f"\n{signal.name} [{signal.unit}], first {edges[300]:g}")
+        _print_bars(edges[:301:10], found.signals.counts[:300])
     if found.note:
         print(f"\nno dt spectrum: {found.note}")
     elif found.n_events is not None:

@@ -8,10 +8,13 @@ SETTINGS_CONFIG = {"extra": "forbid"}
 """``__pydantic_config__`` of every options dataclass: an unknown key in a study is an error."""
 
 
-def require_window(name: str, window: tuple[float, float]) -> None:
-    """Raise `SettingsError` unless ``window`` is a finite (low, high) with low below high."""
+def require_window(name: str, window: tuple[float, float], *, open_end: bool = False) -> None:
+    """Raise `SettingsError` unless ``window`` is a finite (low, high) with low below high.
+
+    With ``open_end`` the high end may be infinite.
+    """
     low, high = window
-    if not (math.isfinite(low) and math.isfinite(high)):
+    if not (math.isfinite(low) and (math.isfinite(high) or (open_end and high == math.inf))):
         raise SettingsError(f"{name} = [{low:g}, {high:g}] is not finite")
     if low >= high:
         raise SettingsError(

@@ -10,10 +10,13 @@ from psimg.events.select import (
     find_triplets,
     within_windows,
 )
+from psimg.events.signal import ENERGY, TOT, Signal, SignalWindows
 from psimg.events.values import LifetimeEvents, Origin, Pairs, Singles, Triplets
 from psimg.events.windows import Window, WindowKind, windows_of
 
 __all__ = [
+    "ENERGY",
+    "TOT",
     "Carry",
     "CutOptions",
     "CutTriplets",
@@ -22,6 +25,8 @@ __all__ = [
     "Origin",
     "Pairs",
     "SelectOptions",
+    "Signal",
+    "SignalWindows",
     "Singles",
     "Triplets",
     "Window",

@@ -50,7 +50,8 @@ class CutOptions:
     beyond their detectors [ns]."""
     scatter_margin_ns: float | None = None
     """Drop triplets in which |tj - ti| is this near the flight time |rj - ri|/c of two photons: one
-    photon scattered from one detector to the other [ns]."""
+    photon scattered from one detector to the other. Acts on dt itself and bends its spectrum
+    [ns]."""
 
     __pydantic_config__ = SETTINGS_CONFIG
 
@@ -95,10 +96,10 @@ def cut_triplets(
 ) -> CutTriplets:
     """Drop triplets by where and when their photons were detected.
 
-    Triplets of delayed windows are treated like those of the prompt window: a delay is taken off
-    before a photon's time is used, so that its times are as random as those of a random triplet
-    in the prompt window, and a rule drops the same share of both. What the delayed windows say
-    of the randoms would be wrong otherwise.
+    Triplets of delayed windows are treated like those of the prompt window. Their times have the
+    artificial delay taken off, and are spread like those of the random triplets that the delayed
+    windows stand for; a rule must drop the same share of both, or the delayed windows would say
+    the wrong number of randoms.
 
     Parameters
     ----------

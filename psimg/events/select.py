@@ -12,6 +12,7 @@ from psimg.core.errors import SettingsError
 from psimg.core.settings import SETTINGS_CONFIG, require_positive, require_window
 from psimg.events import _pairing
 from psimg.events.cuts import CutOptions
+from psimg.events.signal import ENERGY, TOT, SignalWindows
 from psimg.events.values import Pairs, Singles, Triplets
 from psimg.events.windows import Window, windows_of
 
@@ -26,7 +27,13 @@ class SelectOptions(CutOptions):
     annihilation_kev: tuple[float, float] = (430.0, 600.0)
     """Energy window of the annihilation photons [keV]."""
     prompt_kev: tuple[float, float] = (700.0, 1300.0)
-    """Energy window of the prompt gamma [keV]."""
+    """Energy window of the prompt gamma; its high end may be ``inf``, to take in a scanner's
+    overflow bin [keV]."""
+    annihilation_tot_ns: tuple[float, float] | None = None
+    """Window of the annihilation photons' time over threshold; where it and ``prompt_tot_ns`` are
+    set, they tell photons apart and energies do not [ns]."""
+    prompt_tot_ns: tuple[float, float] | None = None
+    """Window of the prompt gamma's time over threshold; its high end may be ``inf`` [ns]."""
     pair_window_ns: float = 4.0
     """Largest |t2 - t1| of a pair [ns]."""
     prompt_window_ns: tuple[float, float] = (-20.0, 40.0)
@@ -50,19 +57,31 @@ class SelectOptions(CutOptions):
 
     def __post_init__(self) -> None:
         CutOptions.__post_init__(self)
-        for name in ("annihilation_kev", "prompt_kev", "prompt_window_ns"):
-            require_window(name, getattr(self, name))
+        require_window("prompt_window_ns", self.prompt_window_ns)
         require_positive("pair_window_ns", self.pair_window_ns)
         if not self.secondary_ns >= 0:
             raise SettingsError(f"secondary_ns = {self.secondary_ns:g} is negative")
-        below = min(self.annihilation_kev[1], self.prompt_kev[1])
-        above = max(self.annihilation_kev[0], self.prompt_kev[0])
-        if above < below:
-            raise SettingsError(
-                f"annihilation_kev and prompt_kev overlap from {above:g} to {below:g} keV: a "
-                "photon could be both; move one of the windows"
-            )
+        self._check_signals()
         self._check_delays()
+
+    def _check_signals(self) -> None:
+        if (self.annihilation_tot_ns is None) != (self.prompt_tot_ns is None):
+            raise SettingsError(
+                "annihilation_tot_ns and prompt_tot_ns go together; give both or neither"
+            )
+        for signal in (ENERGY, TOT):
+            annihilation = getattr(self, signal.annihilation_key)
+            prompt = getattr(self, signal.prompt_key)
+            if annihilation is None:
+                continue
+            require_window(signal.annihilation_key, annihilation)
+            require_window(signal.prompt_key, prompt, open_end=True)
+            below, above = min(annihilation[1], prompt[1]), max(annihilation[0], prompt[0])
+            if above < below:
+                raise SettingsError(
+                    f"{signal.annihilation_key} and {signal.prompt_key} overlap from {above:g} to "
+                    f"{below:g} {signal.unit}: a photon could be both; move one of the windows"
+                )
 
     def _check_delays(self) -> None:
         if len(self.windows) > 256:
@@ -93,6 +112,17 @@ class SelectOptions(CutOptions):
                         f"{name} holds {delay:g} ns, not longer than {what} {least:g} ns: a "
                         "delayed window would hold true triplets; use longer delays"
                     )
+
+    @property
+    def signal(self) -> SignalWindows:
+        """What tells annihilation photons from prompts, and its two windows."""
+        if self.annihilation_tot_ns is not None and self.prompt_tot_ns is not None:
+            return SignalWindows(
+                signal=TOT, annihilation=self.annihilation_tot_ns, prompt=self.prompt_tot_ns
+            )
+        return SignalWindows(
+            signal=ENERGY, annihilation=self.annihilation_kev, prompt=self.prompt_kev
+        )
 
     @property
     def windows(self) -> tuple[Window, ...]:
@@ -202,10 +232,10 @@ def find_triplets(
 
 def within_windows(triplets: Triplets, *, options: SelectOptions) -> Triplets:
     """Keep the triplets of a list made elsewhere that the windows would have let through."""
-    energy, time = triplets.energy_kev, triplets.time_ns
-    keep = _within(energy[:, 0], options.annihilation_kev)
-    keep &= _within(energy[:, 1], options.annihilation_kev)
-    keep &= _within(energy[:, 2], options.prompt_kev)
+    signal, time = options.signal.of(triplets), triplets.time_ns
+    keep = _within(signal[:, 0], options.signal.annihilation)
+    keep &= _within(signal[:, 1], options.signal.annihilation)
+    keep &= _within(signal[:, 2], options.signal.prompt)
     keep &= np.abs(time[:, 1] - time[:, 0]) <= options.pair_window_ns
     keep &= _within(0.5 * (time[:, 0] + time[:, 1]) - time[:, 2], options.prompt_window_ns)
     return triplets.take(keep)
@@ -292,8 +322,8 @@ def _find(
         pair = np.empty((n_block, room if with_pairs else 0, 2), np.int64)
         _pairing.find_in_blocks(
             singles.time_ns,
-            singles.energy_kev,
-            np.array([options.annihilation_kev, options.prompt_kev]),
+            options.signal.of(singles),
+            np.array([options.signal.annihilation, options.signal.prompt]),
             first_row,
             last_row,
             options.pair_window_ns,
@@ -358,7 +388,8 @@ def _gather(
     time_ns[:, 2] += np.array([w.prompt_delay_ns for w in windows])[window]
     return Triplets(
         time_ns=time_ns,
-        energy_kev=singles.energy_kev[row],
+        energy_kev=None if singles.energy_kev is None else singles.energy_kev[row],
+        tot_ns=None if singles.tot_ns is None else singles.tot_ns[row],
         position_mm=singles.position_mm[row],
         window=window,
         detector=None if singles.detector is None else singles.detector[row],

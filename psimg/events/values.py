@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from psimg.core.columns import freeze
+from psimg.core.errors import DataError
 
 
 class Origin(IntEnum):
@@ -43,16 +44,26 @@ class _Rows:
         return type(self)(**columns)
 
 
+def _require_signal(photons: "Singles | Triplets") -> None:
+    """Raise `DataError` where nothing tells annihilation photons from prompts."""
+    if photons.energy_kev is None and photons.tot_ns is None:
+        raise DataError(
+            f"{type(photons).__name__} has neither energy_kev nor tot_ns; give one of them"
+        )
+
+
 @dataclass(frozen=True, eq=False, kw_only=True, slots=True)
 class Singles(_Rows):
     """Detected photons, one row each."""
 
     time_ns: NDArray[np.float64]
     """(N,) time since the first single of the acquisition, rising [ns]."""
-    energy_kev: NDArray[np.float64]
-    """(N,) deposited energy [keV]."""
     position_mm: NDArray[np.float64]
     """(N, 3) detection point, scanner coordinates [mm]."""
+    energy_kev: NDArray[np.float64] | None = None
+    """(N,) deposited energy; None where only ``tot_ns`` is known [keV]."""
+    tot_ns: NDArray[np.float64] | None = None
+    """(N,) time over threshold, for scanners without a photopeak [ns]."""
     detector: NDArray[np.int64] | None = None
     """(N,) label of the detector element."""
     decay: NDArray[np.int64] | None = None
@@ -64,10 +75,12 @@ class Singles(_Rows):
             self,
             time_ns=(np.float64, n),
             energy_kev=(np.float64, n),
+            tot_ns=(np.float64, n),
             position_mm=(np.float64, n, 3),
             detector=(np.int64, n),
             decay=(np.int64, n),
         )
+        _require_signal(self)
 
     def __len__(self) -> int:
         return len(self.time_ns)
@@ -96,12 +109,14 @@ class Triplets(_Rows):
 
     time_ns: NDArray[np.float64]
     """(N, 3) detection times; a delayed prompt's artificial delay is taken off [ns]."""
-    energy_kev: NDArray[np.float64]
-    """(N, 3) deposited energies [keV]."""
     position_mm: NDArray[np.float64]
     """(N, 3, 3) detection points: triplet, photon, coordinate [mm]."""
     window: NDArray[np.uint8]
     """(N,) 0 for the prompt window, i for the i-th of the delayed windows."""
+    energy_kev: NDArray[np.float64] | None = None
+    """(N, 3) deposited energies; None where only ``tot_ns`` is known [keV]."""
+    tot_ns: NDArray[np.float64] | None = None
+    """(N, 3) times over threshold [ns]."""
     detector: NDArray[np.int64] | None = None
     """(N, 3) labels of the detector elements."""
     decay: NDArray[np.int64] | None = None
@@ -113,11 +128,13 @@ class Triplets(_Rows):
             self,
             time_ns=(np.float64, n, 3),
             energy_kev=(np.float64, n, 3),
+            tot_ns=(np.float64, n, 3),
             position_mm=(np.float64, n, 3, 3),
             window=(np.uint8, n),
             detector=(np.int64, n, 3),
             decay=(np.int64, n, 3),
         )
+        _require_signal(self)
 
     def __len__(self) -> int:
         return len(self.window)

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from psimg.core.errors import FileError
+from psimg.core.errors import DataError, FileError
 from psimg.events.values import Singles
 from psimg.io.mapping import Column, make_column
 from psimg.io.table import Table
@@ -67,6 +67,8 @@ def write_gate9(path: Path, chunks: Iterable[Singles]) -> int:
     ------
     FileError
         If the file exists or cannot be written.
+    DataError
+        If the singles have no energies.
     """
     import uproot
 
@@ -83,6 +85,11 @@ def write_gate9(path: Path, chunks: Iterable[Singles]) -> int:
             tree = file.mktree(TREE, branches)
             for singles in itertools.chain([] if first is None else [first], chunks):
                 n = len(singles)
+                if singles.energy_kev is None:
+                    raise DataError(
+                        f"{path}: GATE 9 singles have energies, and these have only times over "
+                        "threshold; they cannot be written in this layout"
+                    )
                 tree.extend(
                     {
                         "time": singles.time_ns * 1e-9,

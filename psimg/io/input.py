@@ -283,8 +283,9 @@ def _as_value(
     if content == "singles":
         return Singles(
             time_ns=columns["time"],
-            energy_kev=columns["energy"],
             position_mm=point(),
+            energy_kev=columns.get("energy"),
+            tot_ns=columns.get("tot"),
             detector=columns.get("detector"),
             decay=columns.get("decay"),
         )
@@ -292,14 +293,17 @@ def _as_value(
         dt = columns["dt"]
         return LifetimeEvents(position_mm=point(), dt_ns=dt, window=np.zeros(len(dt), np.uint8))
 
-    def photons(stem: str) -> NDArray[Any]:
+    def photons(stem: str) -> NDArray[Any] | None:
+        if f"{stem}_1" not in columns:
+            return None
         return np.stack([columns[f"{stem}_{i}"] for i in (1, 2, 3)], axis=1)
 
-    time_ns = photons("time")
+    time_ns = np.stack([columns[f"time_{i}"] for i in (1, 2, 3)], axis=1)
     return Triplets(
         time_ns=time_ns,
-        energy_kev=photons("energy"),
-        detector=photons("detector") if "detector_1" in columns else None,
         position_mm=np.stack([point(f"_{i}") for i in (1, 2, 3)], axis=1),
+        energy_kev=photons("energy"),
+        tot_ns=photons("tot"),
+        detector=photons("detector"),
         window=np.zeros(len(time_ns), np.uint8),
     )

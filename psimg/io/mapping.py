@@ -10,15 +10,24 @@ from psimg.core.units import OWN_UNIT, unit_factor
 from psimg.io.table import Table
 
 _XYZ = ("x", "y", "z")
+_PHOTONS = (1, 2, 3)
+_Groups = dict[str, tuple[tuple[str, ...], ...]]
+
 REQUIRED = {
-    "singles": ("time", "energy", *_XYZ),
-    "triplets": tuple(f"{name}_{i}" for i in (1, 2, 3) for name in ("time", "energy", *_XYZ)),
+    "singles": ("time", *_XYZ),
+    "triplets": tuple(f"{name}_{i}" for i in _PHOTONS for name in ("time", *_XYZ)),
     "events": (*_XYZ, "dt"),
 }
 """psimg's columns, by content; all must be there."""
-OPTIONAL: dict[str, tuple[tuple[str, ...], ...]] = {
+SIGNALS: _Groups = {
+    "singles": (("energy",), ("tot",)),
+    "triplets": tuple(tuple(f"{name}_{i}" for i in _PHOTONS) for name in ("energy", "tot")),
+    "events": (),
+}
+"""psimg's columns of which one group at least must be there, by content."""
+OPTIONAL: _Groups = {
     "singles": (("detector",), ("decay",)),
-    "triplets": (("detector_1", "detector_2", "detector_3"),),
+    "triplets": (tuple(f"detector_{i}" for i in _PHOTONS),),
     "events": (),
 }
 """psimg's columns that a file may have beside, by content; those of a group come together."""
@@ -61,7 +70,7 @@ class UnmappedError(FileError):
 def quantity_of(role: str) -> str | None:
     """Return what a column measures; None for labels."""
     stem = role.split("_")[0]
-    if stem in ("time", "dt"):
+    if stem in ("time", "dt", "tot"):
         return "time"
     if stem == "energy":
         return "energy"
@@ -108,7 +117,8 @@ def map_columns(
     """
     specs = {k: ColumnSpec(name=v) if isinstance(v, str) else v for k, v in given.items()}
     known = {role for roles in REQUIRED.values() for role in roles}
-    known |= {role for groups in OPTIONAL.values() for group in groups for role in group}
+    for groups in (*SIGNALS.values(), *OPTIONAL.values()):
+        known |= {role for group in groups for role in group}
     for role in specs:
         if role not in known:
             near = difflib.get_close_matches(role, sorted(known), 1)
@@ -116,7 +126,7 @@ def map_columns(
             raise SettingsError(f"input.columns.{role} is not one of psimg's columns{hint}")
     found = {role: _find(table, role, specs.get(role)) for role in sorted(known)}
     if content is None:
-        complete = [c for c, roles in REQUIRED.items() if all(found[r] for r in roles)]
+        complete = [c for c in REQUIRED if _is_complete(c, found)]
         if not complete:
             raise UnmappedError(
                 table,
@@ -129,21 +139,45 @@ def map_columns(
     for role in REQUIRED[content]:
         column = found[role]
         if column is None:
-            raise FileError(
-                f"{table.path}: no {table.where} for {role!r} of {content}; the file has "
-                f"{_listed(table)}; map it in [input.columns]"
-            )
+            raise _missing(table, f"{role!r}", content)
         columns.append(column)
+    signals = [column for group in SIGNALS[content] for column in _together(table, group, found)]
+    if SIGNALS[content] and not signals:
+        energy, tot = (group[0] for group in SIGNALS[content])
+        raise _missing(table, f"{energy!r} (or {tot!r})", content)
+    # A table shows the time first and what the photon left next.
+    columns[1:1] = signals
     for group in OPTIONAL[content]:
-        there = [c for c in (found[role] for role in group) if c is not None]
-        if there and len(there) < len(group):
-            missing = ", ".join(role for role in group if found[role] is None)
-            raise FileError(
-                f"{table.path}: there is {there[0].role} but no {missing}; map all of "
-                f"{', '.join(group)} in [input.columns], or none"
-            )
-        columns += there
+        columns += _together(table, group, found)
     return content, tuple(columns)
+
+
+def _is_complete(content: str, found: Mapping[str, Column | None]) -> bool:
+    """Whether a table has all columns that this content needs."""
+    signals = SIGNALS[content]
+    known = not signals or any(all(found[role] for role in group) for group in signals)
+    return known and all(found[role] for role in REQUIRED[content])
+
+
+def _together(
+    table: Table, group: tuple[str, ...], found: Mapping[str, Column | None]
+) -> list[Column]:
+    """Return the columns of a group that comes whole or not at all."""
+    there = [column for column in (found[role] for role in group) if column is not None]
+    if there and len(there) < len(group):
+        missing = ", ".join(role for role in group if found[role] is None)
+        raise FileError(
+            f"{table.path}: there is {there[0].role} but no {missing}; map all of "
+            f"{', '.join(group)} in [input.columns], or none"
+        )
+    return there
+
+
+def _missing(table: Table, what: str, content: str) -> FileError:
+    return FileError(
+        f"{table.path}: no {table.where} for {what} of {content}; the file has "
+        f"{_listed(table)}; map it in [input.columns]"
+    )
 
 
 def require_columns(table: Table, columns: tuple[Column, ...], content: str) -> None:
@@ -160,7 +194,7 @@ def require_columns(table: Table, columns: tuple[Column, ...], content: str) -> 
                 f"{table.path}: {table.where} {column.source!r} holds {dtype}, expected one number "
                 "a row; flatten the file first"
             )
-        absolute = quantity_of(column.role) == "time" and content != "events"
+        absolute = column.role.startswith("time")
         if absolute and dtype.kind == "f" and dtype.itemsize < 8:
             raise FileError(
                 f"{table.path}: {column.source!r} holds times as {dtype}, which cannot tell "
@@ -169,7 +203,7 @@ def require_columns(table: Table, columns: tuple[Column, ...], content: str) -> 
     clocks = {
         (column.unit, table.columns[column.source].kind == "f")
         for column in columns
-        if quantity_of(column.role) == "time"
+        if column.role.startswith("time")
     }
     # The first time of the file is taken off all of them, in their own unit.
     if len(clocks) > 1:

@@ -10,8 +10,9 @@ from numpy.typing import NDArray
 from psimg.core.maps import ParameterMaps
 from psimg.core.regions import Region
 from psimg.core.stage import Stage
+from psimg.events.signal import SignalWindows
 from psimg.lifetime.values import SpectrumFit
-from psimg.spectra.values import EnergySpectrum
+from psimg.spectra.signal import SignalSpectrum
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -43,10 +44,10 @@ class ReportContent:
     seconds: Mapping[str, float]
     """Wall time by stage [s]."""
     warnings: Sequence[str]
-    energy: EnergySpectrum | None
-    """Energies of the singles; None where the files hold none."""
-    annihilation_kev: tuple[float, float]
-    prompt_kev: tuple[float, float]
+    signals: SignalSpectrum | None
+    """Energies or times over threshold of the singles; None where the files hold none."""
+    windows: SignalWindows
+    """The windows that tell annihilation photons from prompts."""
     calibration: SpectrumFit
     """The fit of all events that gave the time response."""
     fits: Sequence[SpectrumFit]

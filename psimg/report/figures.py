@@ -1,4 +1,4 @@
-"""Figures of spectra: energies and dt. They know nothing of files or pages."""
+"""Figures of spectra: signals of singles and dt. They know nothing of files or pages."""
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -6,6 +6,7 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from scipy.special import gammaincinv
 
+from psimg.events.signal import SignalWindows
 from psimg.lifetime.model import DIRECT, OPS, PPS
 from psimg.lifetime.values import SpectrumFit
 from psimg.report.drawing import (
@@ -18,9 +19,9 @@ from psimg.report.drawing import (
 )
 from psimg.report.slices import MapImage, draw_slices, find_slices
 from psimg.report.words import COMPONENT_WORDS, STATUS_WORDS, number, percent, with_error
-from psimg.spectra.values import EnergySpectrum
+from psimg.spectra.signal import SignalSpectrum
 
-__all__ = ["MapImage", "draw_energy", "draw_slices", "draw_spectrum", "find_slices"]
+__all__ = ["MapImage", "draw_signals", "draw_slices", "draw_spectrum", "find_slices"]
 
 FloatArray = NDArray[np.float64]
 
@@ -35,20 +36,15 @@ _ONE_SIGMA = (0.15865525393145707, 0.8413447460685429)
 """Tails of a Gaussian beyond one standard deviation."""
 
 
-def draw_energy(
-    energy: EnergySpectrum,
-    *,
-    annihilation_kev: tuple[float, float],
-    prompt_kev: tuple[float, float],
-) -> Figure:
-    """Draw the energies of the singles with the two windows.
+def draw_signals(spectrum: SignalSpectrum, *, windows: SignalWindows) -> Figure:
+    """Draw the energies or times over threshold of the singles with the two windows.
 
     Parameters
     ----------
-    energy : EnergySpectrum
+    spectrum : SignalSpectrum
         Singles per bin.
-    annihilation_kev, prompt_kev : (low, high)
-        Windows [keV].
+    windows : SignalWindows
+        Windows on the same signal.
 
     Returns
     -------
@@ -57,22 +53,28 @@ def draw_energy(
     """
     figure = Figure(figsize=(8.4, 3.9), layout="constrained")
     axes = figure.subplots()
-    axes.stairs(energy.counts, energy.edges_kev, color=INK, linewidth=1.1, zorder=3)
-    windows = (("annihilation", annihilation_kev, _BLUE), ("prompt", prompt_kev, _ORANGE))
-    for name, (low, high), colour in windows:
-        label = f"{name} window, {low:g} to {high:g} keV"
-        axes.axvspan(low, high, color=colour, alpha=0.22, linewidth=0, label=label)
-    filled = np.flatnonzero(energy.counts)
-    last = float(energy.edges_kev[filled[-1] + 1]) if len(filled) else 0.0
-    axes.set_xlim(0.0, 1.04 * max(last, prompt_kev[1], annihilation_kev[1]))
-    highest = max(int(energy.counts.max(initial=0)), 1)
+    axes.stairs(spectrum.counts, spectrum.edges, color=INK, linewidth=1.1, zorder=3)
+    unit = spectrum.signal.unit
+    filled = np.flatnonzero(spectrum.counts)
+    last = float(spectrum.edges[filled[-1] + 1]) if len(filled) else 0.0
+    ends = [end for window in (windows.annihilation, windows.prompt) for end in window]
+    right = 1.04 * max(last, *(end for end in ends if np.isfinite(end)))
+    for name, (low, high), colour in (
+        ("annihilation", windows.annihilation, _BLUE),
+        ("prompt", windows.prompt, _ORANGE),
+    ):
+        reach = f"{low:g} to {high:g} {unit}" if np.isfinite(high) else f"from {low:g} {unit} on"
+        label = f"{name} window, {reach}"
+        axes.axvspan(low, min(high, right), color=colour, alpha=0.22, linewidth=0, label=label)
+    axes.set_xlim(0.0, right)
+    highest = max(int(spectrum.counts.max(initial=0)), 1)
     axes.set_ylim(0.6, highest * 4)
     axes.set_yscale("log")
-    axes.set_xlabel("energy [keV]")
-    axes.set_ylabel(f"singles per {_width_label(energy.edges_kev, 'keV')}")
-    title = f"{int(energy.counts.sum()) + energy.n_above:,} singles"
-    if energy.n_above:
-        title += f", {energy.n_above:,} of them above {energy.edges_kev[-1]:g} keV"
+    axes.set_xlabel(f"{spectrum.signal.name} [{unit}]")
+    axes.set_ylabel(f"singles per {_width_label(spectrum.edges, unit)}")
+    title = f"{int(spectrum.counts.sum()) + spectrum.n_above:,} singles"
+    if spectrum.n_above:
+        title += f", {spectrum.n_above:,} of them above {spectrum.edges[-1]:g} {unit}"
     figure.suptitle(title, x=0.01, ha="left", fontsize=TITLE_SIZE, fontweight="bold")
     axes.legend(
         loc="lower left",

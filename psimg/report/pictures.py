@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from psimg.core.maps import FitStatus
 from psimg.report.content import ReportContent
 from psimg.report.drawing import png
-from psimg.report.figures import draw_energy, draw_spectrum
+from psimg.report.figures import draw_signals, draw_spectrum
 from psimg.report.slices import MapImage, draw_slices, find_slices
 from psimg.report.words import STATUS_WORDS
 
@@ -22,7 +22,7 @@ class Picture:
     """One figure as a file."""
 
     kind: str
-    """``energy``, ``calibration``, ``region`` or ``map``."""
+    """``signals``, ``calibration``, ``region`` or ``map``."""
     name: str
     """Of its file, without the suffix; safe whatever the names of the user."""
     description: str
@@ -55,7 +55,7 @@ def draw_all(
     tuple of Picture
         In the order of the page. A map without any value has none.
     """
-    plans = [*_energy(content), *_spectra(content), *_maps(content)]
+    plans = [*_signals(content), *_spectra(content), *_maps(content)]
     pictures = []
     for done, plan in enumerate(plans, start=1):
         pictures.append(
@@ -154,18 +154,15 @@ def _value_and_error(
     ]
 
 
-def _energy(content: ReportContent) -> Iterator[_Plan]:
-    if content.energy is not None:
+def _signals(content: ReportContent) -> Iterator[_Plan]:
+    if content.signals is not None:
+        names = content.signals.signal.names
         yield _Plan(
-            kind="energy",
-            name="energy",
-            description="Energies of the singles, with the annihilation and the prompt window",
-            draw=partial(
-                draw_energy,
-                content.energy,
-                annihilation_kev=content.annihilation_kev,
-                prompt_kev=content.prompt_kev,
-            ),
+            kind="signals",
+            name=content.signals.signal.role,
+            description=f"{names.capitalize()} of the singles, with the annihilation and the "
+            "prompt window",
+            draw=partial(draw_signals, content.signals, windows=content.windows),
         )
 
 

@@ -1,4 +1,4 @@
-"""Spectra of dt, for voxels and for regions, and of energy."""
+"""Spectra of dt, for voxels and for regions, and of what singles left in detectors."""
 
 from psimg.spectra.binning import SpectrumOptions, VoxelCounter, bin_voxels
 from psimg.spectra.levels import PairCounter, RandomLevels, estimate_levels
@@ -11,16 +11,17 @@ from psimg.spectra.randoms import (
     measure_shape,
 )
 from psimg.spectra.region_binning import RegionCounter, bin_regions
-from psimg.spectra.values import EnergySpectrum, LifetimeSpectra
+from psimg.spectra.signal import SignalSpectrum
+from psimg.spectra.values import LifetimeSpectra
 
 __all__ = [
     "DelayedSpectrum",
-    "EnergySpectrum",
     "LifetimeSpectra",
     "PairCounter",
     "RandomClasses",
     "RandomLevels",
     "RegionCounter",
+    "SignalSpectrum",
     "SmoothShape",
     "SpectrumOptions",
     "VoxelCounter",

@@ -1,4 +1,4 @@
-"""Binned values: spectra of dt and of energy. Spectra of chunks add up."""
+"""Binned values: spectra of dt. Spectra of chunks add up."""
 
 from dataclasses import dataclass, replace
 
@@ -100,40 +100,3 @@ class LifetimeSpectra:
         if self.names is None or name not in self.names:
             raise DataError(f"no region {name!r}; there are {', '.join(self.names or ())}")
         return self.names.index(name)
-
-
-@dataclass(frozen=True, eq=False, kw_only=True, slots=True)
-class EnergySpectrum:
-    """Singles against energy."""
-
-    edges_kev: NDArray[np.float64]
-    """(B+1,) rising bin edges [keV]."""
-    counts: NDArray[np.int64]
-    """(B,) singles per bin."""
-    n_above: int
-    """Singles not below the last edge."""
-
-    def __post_init__(self) -> None:
-        n_bin = len(self.edges_kev) - 1
-        freeze(self, edges_kev=(np.float64, n_bin + 1), counts=(np.int64, n_bin))
-
-    @classmethod
-    def of(cls, energy_kev: NDArray[np.float64]) -> "EnergySpectrum":
-        """Return the spectrum of (N,) energies in bins of 5 keV up to 2 MeV."""
-        n_bin, step = 400, 5.0
-        # Beyond the last edge and below zero share no bin with the rest.
-        index = np.floor(np.clip(energy_kev / step, -1.0, n_bin)).astype(np.int64) + 1
-        counts = np.bincount(index, minlength=n_bin + 2)
-        return cls(
-            edges_kev=np.linspace(0.0, step * n_bin, n_bin + 1),
-            counts=counts[1 : n_bin + 1],
-            n_above=int(counts[n_bin + 1]),
-        )
-
-    def __add__(self, other: "EnergySpectrum") -> "EnergySpectrum":
-        """Return the spectrum of the singles of both."""
-        return EnergySpectrum(
-            edges_kev=self.edges_kev,
-            counts=self.counts + other.counts,
-            n_above=self.n_above + other.n_above,
-        )

@@ -15,6 +15,7 @@ from psimg.core.grid import VoxelGrid
 from psimg.core.isotopes import ISOTOPES
 from psimg.core.regions import Mask, Region
 from psimg.core.scanner import Scanner
+from psimg.events.signal import ENERGY, TOT
 from psimg.events.windows import n_sets_of
 from psimg.io.mapping import ColumnSpec
 from psimg.io.nifti import read_mask
@@ -72,6 +73,7 @@ def read_study(path: Path | str) -> Study:
     except tomllib.TOMLDecodeError as error:
         raise FileError(f"{path}: not TOML: {error}") from error
     try:
+        _refuse_two_signals(raw)
         settings = TypeAdapter(StudyFile).validate_python(_with_isotope(raw))
         return _prepare(path, settings)
     except ValidationError as error:
@@ -80,6 +82,19 @@ def read_study(path: Path | str) -> Study:
         if str(path) in str(error):
             raise
         raise type(error)(f"{path}: {error}") from error
+
+
+def _refuse_two_signals(raw: dict[str, Any]) -> None:
+    """Raise `SettingsError` where a study chooses its photons in two ways."""
+    select = raw.get("select")
+    keys = list(select) if isinstance(select, dict) else []
+    by_energy = [key for key in keys if key in (ENERGY.annihilation_key, ENERGY.prompt_key)]
+    by_tot = [key for key in keys if key in (TOT.annihilation_key, TOT.prompt_key)]
+    if by_energy and by_tot:
+        raise SettingsError(
+            f"select.{by_energy[0]} and select.{by_tot[0]}: photons are told apart by energy or by "
+            "time over threshold; remove the windows on one of them"
+        )
 
 
 def _with_isotope(raw: dict[str, Any]) -> dict[str, Any]:

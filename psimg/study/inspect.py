@@ -14,17 +14,20 @@ from psimg.events.cuts import cut_triplets
 from psimg.events.locate import locate_triplets
 from psimg.events.order import sort_chunks
 from psimg.events.select import SelectOptions, find_triplets, within_windows
+from psimg.events.signal import TOT
 from psimg.events.values import LifetimeEvents, Singles, Triplets
 from psimg.io.input import InputFile, InputOptions, open_input
-from psimg.io.mapping import REQUIRED, UnmappedError, quantity_of
+from psimg.io.mapping import REQUIRED, SIGNALS, UnmappedError, quantity_of
 from psimg.io.quadra import DEFAULT_AXES
 from psimg.io.table import Table
-from psimg.spectra.values import EnergySpectrum
+from psimg.spectra.signal import SignalSpectrum
 
 SAMPLE_ROWS = 2_000_000
 """Rows looked at, from the start of the file."""
 _NO_BOX = (0.0, 0.0, 0.0), (250.0, 250.0, 250.0)
 """Centre and size of the grid to start from when events are too few to tell."""
+_TOT_WINDOWS = SelectOptions(annihilation_tot_ns=(10.0, 25.0), prompt_tot_ns=(30.0, 50.0))
+"""Windows in use for images at the J-PET, where plastic has no photopeak."""
 DT_EDGES_NS = np.linspace(-10.0, 20.0, 301)
 
 
@@ -58,7 +61,8 @@ class Inspection:
     columns: tuple[ColumnRange, ...]
     time_span_ns: float | None
     """Time from the first to the last row looked at [ns]; None for located events."""
-    energy: EnergySpectrum | None
+    signals: SignalSpectrum | None
+    """Energies of the photons looked at, or times over threshold where there are no energies."""
     n_events: int | None
     """Located events among the rows looked at; None where the times cannot be sorted."""
     dt_counts: NDArray[np.int64]
@@ -100,15 +104,17 @@ def inspect_file(path: Path | str, *, options: InputOptions | None = None) -> In
         return _inspect_unmapped(error.table)
     chunk = next(file.chunks(SAMPLE_ROWS))
     value = chunk.value
-    energy, note = None, ""
+    signals, note = None, ""
     span: float | None = None
     if isinstance(value, LifetimeEvents):
         events: LifetimeEvents | None = value
     else:
-        energy = EnergySpectrum.of(value.energy_kev.ravel())
+        select = _default_windows(value)
+        values = select.signal.of(value).ravel()
+        signals = SignalSpectrum.of(values, signal=select.signal.signal)
         span = float(np.ptp(value.time_ns)) if len(value) else 0.0
         try:
-            events = _locate(value, options)
+            events = _locate(value, select, options)
         except DataError as error:
             events, note = None, str(error)
     centre, extent = _box(events)
@@ -122,7 +128,7 @@ def inspect_file(path: Path | str, *, options: InputOptions | None = None) -> In
         n_bad=chunk.n_not_finite + chunk.n_marked_bad,
         columns=_ranges(file, value),
         time_span_ns=span,
-        energy=energy,
+        signals=signals,
         n_events=None if events is None else len(events),
         dt_counts=np.histogram([] if events is None else events.dt_ns, DT_EDGES_NS)[0],
         centre_mm=centre,
@@ -160,7 +166,7 @@ def _inspect_unmapped(table: Table) -> Inspection:
         n_bad=0,
         columns=tuple(columns),
         time_span_ns=None,
-        energy=None,
+        signals=None,
         n_events=None,
         dt_counts=np.zeros(len(DT_EDGES_NS) - 1, np.int64),
         centre_mm=_NO_BOX[0],
@@ -170,9 +176,15 @@ def _inspect_unmapped(table: Table) -> Inspection:
     )
 
 
-def _locate(value: Singles | Triplets, options: InputOptions) -> LifetimeEvents:
-    """Find and locate triplets with the default windows."""
-    select = SelectOptions()
+def _default_windows(value: Singles | Triplets) -> SelectOptions:
+    """Return windows to start from: on energies where there are any."""
+    return SelectOptions() if value.energy_kev is not None else _TOT_WINDOWS
+
+
+def _locate(
+    value: Singles | Triplets, select: SelectOptions, options: InputOptions
+) -> LifetimeEvents:
+    """Find and locate triplets with windows to start from."""
     if isinstance(value, Singles):
         if not len(value):
             return LifetimeEvents(
@@ -206,6 +218,9 @@ def _ranges(file: InputFile, value: Singles | Triplets | LifetimeEvents) -> tupl
     return tuple(columns)
 
 
+_COLUMNS = {"time": "time_ns", "energy": "energy_kev", "tot": "tot_ns"}
+
+
 def _column(value: Singles | Triplets | LifetimeEvents, role: str) -> NDArray[np.float64]:
     """Return one of psimg's columns by its name in the column map."""
     stem, _, photon = role.partition("_")
@@ -213,8 +228,8 @@ def _column(value: Singles | Triplets | LifetimeEvents, role: str) -> NDArray[np
         column = value.position_mm[..., "xyz".index(stem)]
     elif stem == "dt":
         column = getattr(value, "dt_ns")  # noqa: B009 -- only events have it
-    elif stem in ("time", "energy"):
-        column = getattr(value, {"time": "time_ns", "energy": "energy_kev"}[stem])
+    elif stem in _COLUMNS:
+        column = getattr(value, _COLUMNS[stem])
     else:
         column = getattr(value, stem)
     return np.asarray(column[:, int(photon) - 1] if photon else column)
@@ -300,12 +315,14 @@ def study_text(inspection: Inspection, file_name: str) -> str:
             remark = "    # unit assumed: check it" if column.assumed and unit else ""
             lines.append(f"{column.role} = {{ name = {_quoted(column.source)}{unit} }}{remark}")
     if inspection.content != "events":
-        select = SelectOptions()
+        by_tot = inspection.signals is not None and inspection.signals.signal is TOT
+        select = _TOT_WINDOWS if by_tot else SelectOptions()
+        windows = select.signal
         lines += [
             "",
             "[select]",
-            f"annihilation_kev = {list(select.annihilation_kev)}",
-            f"prompt_kev = {list(select.prompt_kev)}",
+            f"{windows.signal.annihilation_key} = {list(windows.annihilation)}",
+            f"{windows.signal.prompt_key} = {list(windows.prompt)}",
             f"pair_window_ns = {select.pair_window_ns}",
             f"prompt_window_ns = {list(select.prompt_window_ns)}",
             f"min_pair_distance_mm = {select.min_pair_distance_mm}",
@@ -346,9 +363,10 @@ def _columns_to_fill_in(inspection: Inspection) -> list[str]:
     lines.append("# units: s ms us ns ps, eV keV MeV, m cm mm")
     for content, roles in REQUIRED.items():
         lines.append(f"# {content}:")
-        for role in roles:
+        for role in (*roles, *(role for group in SIGNALS[content] for role in group)):
             own = OWN_UNIT[quantity_of(role) or "length"]
-            lines.append(f'# {role} = {{ name = "...", unit = "{own}" }}')
+            remark = "    # energy or tot" if role.startswith(("energy", "tot")) else ""
+            lines.append(f'# {role} = {{ name = "...", unit = "{own}" }}{remark}')
     return lines
 
 

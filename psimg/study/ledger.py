@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 
 from psimg.core.stage import Stage
+from psimg.events.signal import ENERGY, Signal
 from psimg.spectra.values import LifetimeSpectra
 
 _LONELINESS = ["n_secondary", "n_not_alone", "n_multiple"]
@@ -77,8 +78,13 @@ def complete_counts(
     return counts
 
 
-def path_of_events(counts: Mapping[str, int], content: str) -> tuple[Stage, ...]:
-    """Return the stages that events of this content pass, with what each of them dropped."""
+def path_of_events(
+    counts: Mapping[str, int], content: str, *, signal: Signal = ENERGY
+) -> tuple[Stage, ...]:
+    """Return the stages that events of this content pass, with what each of them dropped.
+
+    ``signal`` is what tells annihilation photons from prompts.
+    """
     stages = [
         Stage(
             name="read",
@@ -95,7 +101,7 @@ def path_of_events(counts: Mapping[str, int], content: str) -> tuple[Stage, ...]
         n_used = counts["n_annihilation"] + counts["n_prompt"]
         stages.append(
             Stage(
-                name="energy windows",
+                name=f"{signal.name} windows",
                 unit="singles",
                 n_in=counts["n_singles"],
                 n_out=n_used,

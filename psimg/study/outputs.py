@@ -164,9 +164,8 @@ def _write_report(result: StudyResult, directory: Path, created: str) -> None:
         counts=result.counts,
         seconds=result.seconds,
         warnings=result.warnings,
-        energy=result.energy,
-        annihilation_kev=study.settings.select.annihilation_kev,
-        prompt_kev=study.settings.select.prompt_kev,
+        signals=result.signals,
+        windows=study.settings.select.signal,
         calibration=result.calibration,
         fits=result.regions,
         regions=study.regions,
@@ -244,14 +243,25 @@ def _write_regions(fits: tuple[SpectrumFit, ...], path: Path) -> None:
 
 
 def settings_as_used(result: StudyResult) -> dict[str, Any]:
-    """Return the study's settings with every default filled in, as plain values."""
-    settings = asdict(result.study.settings)
+    """Return the study's settings with every default filled in, as plain values.
+
+    An infinite end of a window is the word ``inf``: JSON has no number for it.
+    """
+    settings: dict[str, Any] = _with_inf_as_word(asdict(result.study.settings))
     # A mapping from the file, not a dataclass: asdict leaves its values as they are.
     columns = result.study.settings.input.columns
     settings["input"]["columns"] = {
         role: spec if isinstance(spec, str) else asdict(spec) for role, spec in columns.items()
     }
     return settings
+
+
+def _with_inf_as_word(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _with_inf_as_word(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_with_inf_as_word(item) for item in value]
+    return "inf" if value == math.inf else value
 
 
 def _summary(result: StudyResult, created: str) -> dict[str, Any]:

@@ -34,7 +34,15 @@ from psimg.spectra.binning import VoxelCounter
 from psimg.spectra.levels import PairCounter, RandomLevels, estimate_levels
 from psimg.spectra.randoms import measure_shape
 from psimg.spectra.region_binning import RegionCounter
-from psimg.spectra.values import EnergySpectrum, LifetimeSpectra
+from psimg.spectra.signal import SignalSpectrum
+from psimg.spectra.values import LifetimeSpectra
+from psimg.study.checks import (
+    overflow_warnings,
+    require_candidates,
+    require_columns_of_rules,
+    require_kept,
+    rule_warnings,
+)
 from psimg.study.config import Study
 from psimg.study.ledger import COUNT_OF_RULE, complete_counts, path_of_events
 from psimg.study.randoms import RandomsSummary, examine_randoms, random_warnings
@@ -67,8 +75,8 @@ class StudyResult:
     stages: tuple[Stage, ...]
     seconds: dict[str, float]
     """Wall time by stage [s]."""
-    energy: EnergySpectrum | None
-    """Energies of the singles; None for located events."""
+    signals: SignalSpectrum | None
+    """Energies or times over threshold of the singles; None where the input holds none."""
     total: LifetimeSpectra
     """The spectrum of all events in the grid, as a region named ``all``."""
     spectra: LifetimeSpectra
@@ -95,7 +103,7 @@ class _Run:
     regions: RegionCounter
     pairs: PairCounter | None
     """Located pairs per voxel, where the background asks for them."""
-    energy: EnergySpectrum | None = None
+    signals: SignalSpectrum | None = None
     truth: NDArray[np.int64] | None = None
     """(4, B) events in the grid by `Origin`, where the singles know their decay."""
     counts: Counter[str] = field(default_factory=Counter)
@@ -148,7 +156,7 @@ def run_study(
             "studies of their own"
         )
     content = contents.pop()
-    _require_photons(study, files, content)
+    require_columns_of_rules(study, files, content)
     if content != "singles" and len(study.settings.select.windows) > 1:
         raise SettingsError(
             f"delayed windows (select.delays_ns, photon_delays_ns) need singles, and the input "
@@ -164,25 +172,6 @@ def run_study(
             raise
         digests = tuple(hashes)
     return _fit(run, files, content, digests, progress)
-
-
-def _require_photons(study: Study, files: list[InputFile], content: str) -> None:
-    """Raise `SettingsError` for a geometric rule that needs more of the photons than is known."""
-    # A distance of pairs is always set.
-    _, *rules = study.settings.select.rules
-    if content == "events" and rules:
-        raise SettingsError(
-            f"select.{rules[0]} needs singles or triplets, and the input holds events, whose "
-            "photons are not known; remove it"
-        )
-    for file in files:
-        labelled = any(column.role.startswith("detector") for column in file.columns)
-        if "min_prompt_crystals" in rules and not labelled:
-            raise SettingsError(
-                f"{file.path}: select.min_prompt_crystals needs the detector of each photon, and "
-                "the file has no column for it; map detector in [input.columns], or use "
-                "min_prompt_distance_mm"
-            )
 
 
 def _start(study: Study) -> _Run:
@@ -261,8 +250,9 @@ def _from_singles(run: _Run, file: InputFile, chunks: Iterable[Singles]) -> None
         disorder = run.study.settings.input.max_disorder_ns
         for singles, last in with_last(sort_chunks(chunks, max_disorder_ns=disorder)):
             with run.timed("select"):
-                energy = EnergySpectrum.of(singles.energy_kev)
-                run.energy = energy if run.energy is None else run.energy + energy
+                values, signal = options.signal.of(singles), options.signal.signal
+                signals = SignalSpectrum.of(values, signal=signal)
+                run.signals = signals if run.signals is None else run.signals + signals
                 found = find_triplets(
                     singles,
                     options=options,
@@ -433,13 +423,15 @@ def _fit(
         regions=spectra,
         truth_known=run.truth is not None,
     )
-    stages = path_of_events(counts, content)
+    stages = path_of_events(counts, content, signal=settings.select.signal.signal)
     _log_stages(stages)
     if counts["n_not_finite"]:
         warnings.append(
             f"{counts['n_not_finite']} of {counts['n_rows']} rows held NaN or infinite numbers and "
             "were dropped"
         )
+    warnings += overflow_warnings(run.signals, settings.select)
+    warnings += rule_warnings(settings.select)
     if calibration.is_poor:
         hint = "" if run.study.object else ": restrict the events to an object (select.object)"
         warnings.append(
@@ -483,7 +475,7 @@ def _fit(
         counts=counts,
         stages=stages,
         seconds=run.seconds,
-        energy=run.energy,
+        signals=run.signals,
         total=total,
         spectra=spectra,
         calibration=calibration,
@@ -518,6 +510,8 @@ def _require_events(run: _Run, voxels: LifetimeSpectra) -> None:
     """Raise `DataError` when nothing is left to fit: a unit or a window is wrong then."""
     if voxels.counts.any():
         return
+    require_candidates(run.counts, run.study.settings.select, run.signals)
+    require_kept(run.counts, run.study.settings.select)
     n_located, n_events = run.counts["n_located"], run.counts["n_events"]
     if not n_located:
         raise DataError(

@@ -69,6 +69,10 @@ def test_windows_and_positive_numbers_are_checked():
         require_window("prompt_kev", (3.0, 3.0))
     with pytest.raises(SettingsError, match="is not finite"):
         require_window("prompt_kev", (3.0, np.inf))
+    require_window("prompt_kev", (3.0, np.inf), open_end=True)
+    for window in ((-np.inf, 3.0), (3.0, np.nan), (np.inf, np.inf)):
+        with pytest.raises(SettingsError, match="is not finite"):
+            require_window("prompt_kev", window, open_end=True)
     with pytest.raises(SettingsError, match="crt_ns = 0: expected a number above zero"):
         require_positive("crt_ns", 0.0)
 

@@ -189,6 +189,20 @@ def test_photons_scattered_from_detector_to_detector_are_dropped_and_true_ones_k
     assert_array_equal(found.triplets.time_ns, triplets.time_ns[:1])
 
 
+def test_the_scatter_rule_drops_good_triplets_by_their_dt():
+    # One decay in the middle of a ring, the o-Ps of which lives as long as light takes across.
+    ring = np.array([[300.0, 0.0, 0.0], [-300.0, 0.0, 0.0], [0.0, 300.0, 0.0]])
+    age = np.array([0.0, math.hypot(300.0, 300.0) / C, 5.0])
+    time = np.stack([age, age, np.zeros(3)], axis=1)
+    triplets = Triplets(
+        time_ns=time, energy_kev=np.full((3, 3), 511.0), position_mm=[ring] * 3, window=[0] * 3
+    )
+
+    found = cut_triplets(triplets, options=CutOptions(scatter_margin_ns=0.25))
+
+    assert_array_equal(found.triplets.time_ns, time[[0, 2]])
+
+
 def test_no_triplets_pass_every_rule_and_none_is_dropped():
     found = cut(triplets_of(0), EVERY_RULE)
 

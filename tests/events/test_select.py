@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.testing import assert_array_equal
 
-from psimg.core import SettingsError
+from psimg.core import DataError, SettingsError
 from psimg.events import (
     Origin,
     SelectOptions,
@@ -326,6 +326,56 @@ def test_a_list_of_triplets_is_cut_by_the_windows_that_would_have_found_it():
     assert_array_equal(kept.time_ns, [good_time])
 
 
+def test_times_over_threshold_choose_photons_as_energies_would():
+    rng = np.random.default_rng(9)
+    n = 500
+    energy = rng.choice([300.0, 511.0, 1157.0], n)
+    by_energy = singles_of(np.sort(rng.uniform(0, 2000, n)), energy)
+    by_tot = Singles(
+        time_ns=by_energy.time_ns,
+        tot_ns=energy / 25.0,
+        position_mm=by_energy.position_mm,
+        decay=by_energy.decay,
+    )
+    windows = {"pair_window_ns": 4.0, "prompt_window_ns": (-6.0, 9.0), "delays_ns": (40.0,)}
+    options = SelectOptions(annihilation_tot_ns=(17.0, 24.0), prompt_tot_ns=(30.0, 50.0), **windows)
+
+    found = find_triplets(by_tot, options=options).triplets
+
+    expected = find_triplets(by_energy, options=SelectOptions(**windows)).triplets
+    assert len(found) > 10
+    assert labels(found) == labels(expected)
+    assert found.energy_kev is None
+    assert_array_equal(found.tot_ns, expected.energy_kev / 25.0)
+    prompt = found.take(found.window == 0)
+    assert labels(within_windows(prompt, options=options)) == labels(prompt)
+
+
+def test_a_prompt_window_without_an_end_takes_in_all_that_is_above():
+    singles = singles_of(np.array([0.0, 1.0, 2.0, 3.0]), np.array([511.0, 500.0, 726.0, 9e9]))
+    options = SelectOptions(prompt_kev=(720.0, np.inf))
+
+    assert labels(find_triplets(singles, options=options).triplets) == [(0, 1, 0, 2), (0, 1, 0, 3)]
+
+
+def test_photons_without_what_the_windows_look_at_are_an_error():
+    by_energy = singles_of(np.zeros(1), np.full(1, 511.0))
+    by_tot = Singles(time_ns=np.zeros(1), tot_ns=np.ones(1), position_mm=np.zeros((1, 3)))
+    tot = SelectOptions(annihilation_tot_ns=(10.0, 25.0), prompt_tot_ns=(30.0, 50.0))
+
+    with pytest.raises(DataError, match="only the time over threshold; set annihilation_tot_ns"):
+        find_triplets(by_tot)
+    with pytest.raises(DataError, match="only the energy; set annihilation_kev and prompt_kev"):
+        find_triplets(by_energy, options=tot)
+
+
+def test_photons_need_an_energy_or_a_time_over_threshold():
+    with pytest.raises(DataError, match="Singles has neither energy_kev nor tot_ns"):
+        Singles(time_ns=np.zeros(1), position_mm=np.zeros((1, 3)))
+    with pytest.raises(DataError, match="Triplets has neither energy_kev nor tot_ns"):
+        Triplets(time_ns=np.zeros((1, 3)), position_mm=np.zeros((1, 3, 3)), window=[0])
+
+
 @pytest.mark.parametrize(
     ("change", "match"),
     [
@@ -338,6 +388,13 @@ def test_a_list_of_triplets_is_cut_by_the_windows_that_would_have_found_it():
         ({"delays_ns": (100.0, 150.0)}, "holds 100 and 150 ns, whose windows of 60 ns overlap"),
         ({"photon_delays_ns": (100.0, 107.0)}, "100 and 107 ns, whose windows of 8 ns overlap"),
         ({"secondary_ns": -1.0}, "secondary_ns = -1 is negative"),
+        ({"prompt_tot_ns": (30.0, 50.0)}, "annihilation_tot_ns and prompt_tot_ns go together"),
+        (
+            {"annihilation_tot_ns": (10.0, 35.0), "prompt_tot_ns": (30.0, np.inf)},
+            "annihilation_tot_ns and prompt_tot_ns overlap from 30 to 35 ns",
+        ),
+        ({"annihilation_kev": (430.0, np.inf)}, r"annihilation_kev = \[430, inf\] is not finite"),
+        ({"prompt_kev": (np.nan, 900.0)}, r"prompt_kev = \[nan, 900\] is not finite"),
         ({"prompt_window_ns": (5.0, -5.0)}, "the low end is not below the high end"),
     ],
 )

@@ -5,7 +5,7 @@ import pytest
 import uproot
 from numpy.testing import assert_allclose, assert_array_equal
 
-from psimg.core.errors import FileError, SettingsError
+from psimg.core.errors import DataError, FileError, SettingsError
 from psimg.events.values import Singles
 from psimg.io import ColumnSpec, InputOptions, open_input, write_gate9
 
@@ -253,3 +253,12 @@ def test_memory_of_gate9_does_not_grow_with_the_file(tmp_path, peak_memory):
 
     # Same chunks, same peak, but for one column and the list of 7 x 20 more baskets (< 2 kB each).
     assert peaks[1] <= peaks[0] + 25_000 * 8 + 140 * 2000
+
+
+def test_singles_without_energies_cannot_be_written(tmp_path):
+    singles = Singles(time_ns=np.zeros(1), tot_ns=np.ones(1), position_mm=np.zeros((1, 3)))
+
+    with pytest.raises(DataError, match="GATE 9 singles have energies, and these have only times"):
+        write_gate9(tmp_path / "a.root", [singles])
+
+    assert not (tmp_path / "a.root").exists()

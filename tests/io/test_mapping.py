@@ -246,3 +246,46 @@ def test_detectors_of_some_photons_only_are_an_error(tmp_path, triplets):
 
     with pytest.raises(FileError, match=r"there is detector_2 but no detector_1, detector_3; map"):
         open_input(path)
+
+
+def test_times_over_threshold_stand_in_for_energies(tmp_path, read_all, singles):
+    columns = singles | {"tot": singles["energy"] / 25.0}
+    del columns["energy"]
+
+    value = read_all(save(tmp_path / "a.npz", columns)).value
+
+    assert_array_equal(value.tot_ns, singles["energy"] / 25.0)
+    assert value.energy_kev is None
+
+
+def test_times_over_threshold_are_no_times_of_the_clock(tmp_path, read_all, singles):
+    # In another unit and type than the times, with nothing taken off.
+    columns = singles | {"T": (40.0 * singles["energy"]).astype(np.float32)}
+
+    value = read_all(
+        save(tmp_path / "a.npz", columns), columns={"tot": ColumnSpec(name="T", unit="ps")}
+    ).value
+
+    assert_allclose(value.tot_ns, singles["energy"] / 25.0)
+    assert_array_equal(value.energy_kev, singles["energy"])
+
+
+def test_triplets_may_have_times_over_threshold_in_place_of_energies(tmp_path, read_all, triplets):
+    columns = {name.replace("energy", "tot"): column for name, column in triplets.items()}
+
+    value = read_all(save(tmp_path / "a.npz", columns)).value
+
+    assert_array_equal(value.tot_ns[:, 1], triplets["energy_2"])
+    assert value.energy_kev is None
+
+
+def test_photons_with_neither_are_an_error_that_names_both(tmp_path, singles, triplets):
+    for content, columns, names in (
+        ("singles", singles, r"'energy' \(or 'tot'\)"),
+        ("triplets", triplets, r"'energy_1' \(or 'tot_1'\)"),
+    ):
+        rest = {name: column for name, column in columns.items() if "energy" not in name}
+        path = save(tmp_path / f"{content}.npz", rest)
+
+        with pytest.raises(FileError, match=rf"for {names} of {content}; the file has"):
+            open_input(path, options=InputOptions(content=content))

@@ -6,10 +6,11 @@ import numpy as np
 import pytest
 
 from psimg.core import FitStatus, ParameterMaps, Sphere, Stage, VoxelGrid
+from psimg.events import SelectOptions
 from psimg.lifetime import LifetimeModel, Response, SpectrumFit, fit_spectrum
 from psimg.lifetime._emg import bin_shares
 from psimg.report.content import ReportContent, ReportFile
-from psimg.spectra.values import EnergySpectrum
+from psimg.spectra.signal import SignalSpectrum
 
 EDGES_NS = np.linspace(-5.0, 15.0, 101)
 KNOWN = LifetimeModel(response=Response(mu_ns=0.0, sigma_ns=0.1))
@@ -87,9 +88,8 @@ def make_content(**changes: Any) -> ReportContent:
         "counts": {"n_rows": 1_234_567, "n_events": 40_000, "n_binned": 39_000},
         "seconds": {"read": 1.25, "fit_voxels": 0.0},
         "warnings": [],
-        "energy": EnergySpectrum.of(rng.normal(511.0, 20.0, 2000)),
-        "annihilation_kev": (430.0, 600.0),
-        "prompt_kev": (700.0, 1300.0),
+        "signals": SignalSpectrum.of(rng.normal(511.0, 20.0, 2000)),
+        "windows": SelectOptions().signal,
         "calibration": make_fit("calibration", 40_000, LifetimeModel()),
         "fits": [make_fit("small"), make_fit("large", 30_000)],
         "regions": [

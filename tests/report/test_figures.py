@@ -8,18 +8,19 @@ from numpy.testing import assert_allclose
 from scipy.stats import chi2
 
 from psimg.core import Box, Cylinder, Everywhere, FitStatus, Mask, Sphere, VoxelGrid
+from psimg.events import TOT, SelectOptions
 from psimg.lifetime import Component, LifetimeModel, Response
 from psimg.lifetime._likelihood import poisson_deviance
 from psimg.report.drawing import drawable, png
 from psimg.report.figures import (
     deviance_residuals,
-    draw_energy,
+    draw_signals,
     draw_spectrum,
     poisson_bars,
 )
 from psimg.report.pictures import map_images
 from psimg.report.slices import MapImage, colour_limits, draw_slices, find_slices
-from psimg.spectra.values import EnergySpectrum
+from psimg.spectra.signal import SignalSpectrum
 
 GRID = VoxelGrid.centred(shape=(6, 5, 4), voxel_mm=(8.0, 8.0, 10.0))
 UNIT = re.compile(r"\[(ns|ps|mm|keV|counts|%|1|\$\\sigma\$)\]$|per [\d.]+ (ns|keV)$")
@@ -142,9 +143,9 @@ def test_error_bars_are_garwood_intervals():
 
 
 def test_energies_are_drawn_with_both_windows():
-    energy = EnergySpectrum.of(np.array([511.0, 1157.0, 2500.0]))
+    energy = SignalSpectrum.of(np.array([511.0, 1157.0, 2500.0]))
 
-    figure = draw_energy(energy, annihilation_kev=(430.0, 600.0), prompt_kev=(700.0, 1300.0))
+    figure = draw_signals(energy, windows=SelectOptions().signal)
 
     labels = figure.axes[0].get_legend_handles_labels()[1]
     assert labels == ["annihilation window, 430 to 600 keV", "prompt window, 700 to 1300 keV"]
@@ -152,17 +153,31 @@ def test_energies_are_drawn_with_both_windows():
     assert figure.axes[0].get_xlabel() == "energy [keV]"
 
 
-def test_energies_of_no_singles_can_be_drawn():
-    energy = EnergySpectrum.of(np.empty(0))
+def test_times_over_threshold_are_drawn_in_ns_and_an_open_window_to_the_end():
+    tot = SignalSpectrum.of(np.array([17.0, 40.0, 140.0]), signal=TOT)
+    options = SelectOptions(annihilation_tot_ns=(10.0, 25.0), prompt_tot_ns=(30.0, np.inf))
 
-    assert png(draw_energy(energy, annihilation_kev=(430.0, 600.0), prompt_kev=(700.0, 1300.0)))
+    figure = draw_signals(tot, windows=options.signal)
+
+    axes = figure.axes[0]
+    labels = axes.get_legend_handles_labels()[1]
+    assert labels == ["annihilation window, 10 to 25 ns", "prompt window, from 30 ns on"]
+    assert axes.get_xlabel() == "time over threshold [ns]"
+    assert axes.get_ylabel() == "singles per 0.25 ns"
+    assert figure.get_suptitle() == "3 singles, 1 of them above 100 ns"
+    assert axes.get_xlim()[1] >= 40.25
+    assert png(figure)
+
+
+def test_energies_of_no_singles_can_be_drawn():
+    energy = SignalSpectrum.of(np.empty(0))
+
+    assert png(draw_signals(energy, windows=SelectOptions().signal))
 
 
 def test_every_axis_carries_its_unit(content):
     figures = [draw_spectrum(content.fits[0])]
-    figures.append(
-        draw_energy(content.energy, annihilation_kev=(430.0, 600.0), prompt_kev=(700.0, 1300.0))
-    )
+    figures.append(draw_signals(content.signals, windows=SelectOptions().signal))
     for image in map_images(content):
         figures.append(draw_slices(image, grid=GRID, voxel=(3, 2, 2)))
 

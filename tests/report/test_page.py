@@ -136,7 +136,7 @@ def test_file_names_are_safe_and_unique():
 
 def test_name_that_no_encoding_holds_does_not_break_the_page(tmp_path, make_content, make_maps):
     # A file's name that is not UTF-8 reaches Python with such code points.
-    content = make_content(title="scan \udce9", fits=[], energy=None, maps=make_maps(fitted=False))
+    content = make_content(title="scan \udce9", fits=[], signals=None, maps=make_maps(fitted=False))
 
     _, page = write(tmp_path, content)
 
@@ -179,7 +179,9 @@ def test_run_without_a_value_in_any_region_makes_a_report(tmp_path, make_content
 
 
 def test_run_without_regions_or_energies_makes_a_report(tmp_path, make_content):
-    _, page = write(tmp_path, make_content(fits=[], regions=[], energy=None, settings={}, files=[]))
+    _, page = write(
+        tmp_path, make_content(fits=[], regions=[], signals=None, settings={}, files=[])
+    )
 
     assert "names no regions" in page.text
     assert "no energy spectrum" in page.text

@@ -5,7 +5,6 @@ from numpy.testing import assert_array_equal
 from psimg.core import Box, DataError, Everywhere, SettingsError, Sphere, VoxelGrid
 from psimg.events import LifetimeEvents, windows_of
 from psimg.spectra import (
-    EnergySpectrum,
     LifetimeSpectra,
     RegionCounter,
     SpectrumOptions,
@@ -300,12 +299,3 @@ def test_spectra_that_contradict_themselves_are_errors(change, match):
 def test_a_step_that_does_not_divide_the_range_is_an_error():
     with pytest.raises(SettingsError, match=r"step_ns = 0\.7 does not divide the range"):
         SpectrumOptions(step_ns=0.7)
-
-
-def test_the_energy_spectrum_equals_numpys_and_counts_what_is_above():
-    energy = np.random.default_rng(2).uniform(0, 2500, 5000)
-
-    spectrum = EnergySpectrum.of(energy[:2000]) + EnergySpectrum.of(energy[2000:])
-
-    assert_array_equal(spectrum.counts, np.histogram(energy[energy < 2000], spectrum.edges_kev)[0])
-    assert spectrum.n_above == np.count_nonzero(energy >= 2000)

@@ -1,3 +1,5 @@
+import math
+
 import nibabel as nib
 import numpy as np
 import pytest
@@ -8,6 +10,7 @@ from psimg.core.isotopes import ISOTOPES
 from psimg.core.regions import Mask, Sphere
 from psimg.core.scanner import SCANNERS
 from psimg.events.select import SelectOptions
+from psimg.events.signal import TOT
 from psimg.io import ColumnSpec
 from psimg.study import read_study
 
@@ -259,13 +262,32 @@ def test_a_misspelt_key_is_named_before_other_errors(study_of):
         study_of('[fit]\nmax_iter = "many"\nmin_count = 3\n')
 
 
+def test_windows_on_time_over_threshold_stand_beside_an_isotope(study_of):
+    study = study_of(
+        '[study]\nisotope = "Na-22"\n[select]\n'
+        "annihilation_tot_ns = [10, 25]\nprompt_tot_ns = [30, inf]\n"
+    )
+
+    signal = study.settings.select.signal
+    assert signal.signal is TOT
+    assert (signal.annihilation, signal.prompt) == ((10.0, 25.0), (30.0, math.inf))
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [
         ("[select]\nprompt_kev = [900, 700]", r"select: prompt_kev = \[900, 700\]: .*low end"),
         ("[select]\nannihilation_kev = [600, 600]", r"annihilation_kev = \[600, 600\]: .*low end"),
         ("[select]\nprompt_window_ns = [5, -5]", r"prompt_window_ns = \[5, -5\]: .*low end"),
-        ("[select]\nprompt_kev = [700, inf]", r"prompt_kev = \[700, inf\] is not finite"),
+        ("[select]\nprompt_kev = [-inf, 900]", r"prompt_kev = \[-inf, 900\] is not finite"),
+        (
+            "[select]\nprompt_tot_ns = [30, 50]",
+            r"select: annihilation_tot_ns and prompt_tot_ns go together; give both or neither",
+        ),
+        (
+            "[select]\nprompt_kev = [700, 900]\nprompt_tot_ns = [30, 50]",
+            r"select\.prompt_kev and select\.prompt_tot_ns: photons are told apart by energy or",
+        ),
         ("[select]\nprompt_kev = [500, 900]", r"annihilation_kev and prompt_kev overlap from 500"),
         ("[select]\npair_window_ns = 0", r"select: pair_window_ns = 0: expected a number above"),
         ("[select]\nmin_pair_distance_mm = -1", r"min_pair_distance_mm = -1 is negative"),

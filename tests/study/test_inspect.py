@@ -2,8 +2,10 @@ import numpy as np
 import pytest
 
 from psimg.core import FileError
-from psimg.io import InputOptions
+from psimg.events import TOT
+from psimg.io import InputOptions, open_input
 from psimg.study import inspect_file, read_study, run_study, write_study
+from psimg.study.inspect import study_text
 
 
 def events_file(path, n=2000):
@@ -25,9 +27,34 @@ def test_singles_show_their_columns_span_and_spectra(acquisition):
     assert 0.9 * 0.02 < found.time_span_ns * 1e-9 <= 0.021
     assert 200 <= columns["energy"].low < columns["energy"].high < 1500
     assert abs(columns["z"].high) <= 530
-    assert found.energy.counts.sum() == found.n_rows
+    assert found.signals.counts.sum() == found.n_rows
     assert found.n_events > 1000
     assert 100 <= np.argmax(found.dt_counts) <= 103  # the bins that start at 0 ns
+
+
+def tot_singles_file(acquisition, path):
+    """The acquisition as a plastic scanner would have it: 20 ns at 511 keV."""
+    (chunk,) = open_input(acquisition / "singles.root").chunks(10_000_000)
+    singles = chunk.value
+    columns = {f"{axis}_mm": singles.position_mm[:, k] for k, axis in enumerate("xyz")}
+    np.savez(path, time_ns=singles.time_ns, tot_ns=singles.energy_kev * 20 / 511, **columns)
+    return path
+
+
+def test_singles_with_times_over_threshold_show_their_spectrum_and_windows_for_it(
+    acquisition, tmp_path
+):
+    found = inspect_file(tot_singles_file(acquisition, tmp_path / "plastic.npz"))
+
+    assert found.signals.signal is TOT
+    assert abs(found.signals.edges[np.argmax(found.signals.counts)] - 20) < 1.5
+    columns = {column.role: column for column in found.columns}
+    assert columns["tot"].unit == "ns"
+    assert 5 < columns["tot"].low < columns["tot"].high < 60
+    assert found.n_events > 1000
+    text = study_text(found, "plastic.npz")
+    assert "annihilation_tot_ns = [10.0, 25.0]\nprompt_tot_ns = [30.0, 50.0]\n" in text
+    assert "_kev" not in text
 
 
 def test_located_events_show_the_box_that_holds_them(tmp_path):
@@ -60,10 +87,12 @@ def test_singles_far_out_of_order_are_said_and_no_dt_is_shown(tmp_path):
     assert "times do not rise" in found.note
 
 
-@pytest.mark.parametrize("kind", ["singles", "csv", "quadra"])
+@pytest.mark.parametrize("kind", ["singles", "tot", "csv", "quadra"])
 def test_the_study_that_inspect_writes_runs_as_it_is(acquisition, tmp_path, kind):
     if kind == "singles":
         path = acquisition / "singles.root"
+    elif kind == "tot":
+        path = tot_singles_file(acquisition, tmp_path / "plastic.npz")
     elif kind == "csv":
         path = events_file(tmp_path / 'odd "name".csv')
     else:

@@ -34,7 +34,7 @@ def numbers(result):
         result.maps.values,
         result.maps.errors,
         result.maps.status,
-        result.energy.counts,
+        result.signals.counts,
         np.array([fit.values for fit in result.regions]),
         np.array([fit.errors for fit in result.regions]),
         np.array([result.counts[name] for name in sorted(result.counts)]),
@@ -84,6 +84,7 @@ def test_each_geometric_rule_that_is_set_is_a_line_in_the_book(study_file, tmp_p
     assert 0 < counts["n_located"] < 0.5 * counts["n_triplets"]
     summary = json.loads((tmp_path / "results" / "summary.json").read_text())
     assert [summary[name] for name in names] == list(stage.dropped.values())
+    assert any("scatter_margin_ns = 0.05 drops good triplets too" in w for w in result.warnings)
 
 
 def test_a_geometric_rule_that_is_not_set_has_no_count(study_file):
@@ -94,14 +95,9 @@ def test_a_geometric_rule_that_is_not_set_has_no_count(study_file):
 
 
 def test_neighbouring_crystals_need_a_column_of_labels(study_file, tmp_path):
-    (chunk,) = open_input(tmp_path / "singles.root").chunks(10_000_000)
-    singles = chunk.value
-    columns = {"time_ns": singles.time_ns, "energy_kev": singles.energy_kev}
-    columns |= {f"{axis}_mm": singles.position_mm[:, k] for k, axis in enumerate("xyz")}
-    np.savez(tmp_path / "singles.npz", **columns)
     study = changed(
         study_file,
-        ("singles.root", "singles.npz"),
+        ("singles.root", singles_file(tmp_path, "singles.npz")),
         ('preset = "vision-quadra"', 'preset = "vision-quadra"\ncrystals_around = 805'),
         ("pair_window_ns = 2.0", "pair_window_ns = 2.0\nmin_prompt_crystals = 2"),
     )
@@ -400,6 +396,126 @@ def test_delayed_windows_on_anything_but_singles_are_an_error(tmp_path):
         SettingsError, match=r"delayed windows .* need singles, and the input holds events"
     ):
         run_study(study)
+
+
+def singles_file(tmp_path, name, **changes):
+    """The acquisition as a table, with some columns changed (None leaves one out)."""
+    (chunk,) = open_input(tmp_path / "singles.root").chunks(10_000_000)
+    singles = chunk.value
+    columns = {"time_ns": singles.time_ns, "energy_kev": singles.energy_kev}
+    columns |= {f"{axis}_mm": singles.position_mm[:, k] for k, axis in enumerate("xyz")}
+    columns |= {key: change(singles) if change else None for key, change in changes.items()}
+    columns = {key: column for key, column in columns.items() if column is not None}
+    np.savez(tmp_path / name, **columns)
+    return name
+
+
+def in_tot(tmp_path):
+    def tot(singles):
+        return singles.energy_kev / 32.0  # a power of two: windows and values round alike
+
+    return singles_file(tmp_path, "tot.npz", energy_kev=None, tot_ns=tot)
+
+
+def test_windows_on_time_over_threshold_give_what_those_on_energies_gave(study_file, tmp_path):
+    by_energy = run_study(read_study(study_file))
+    study = changed(
+        study_file,
+        ("singles.root", in_tot(tmp_path)),
+        (
+            "[select]",
+            f"[select]\nannihilation_tot_ns = [{430 / 32}, {600 / 32}]\n"
+            f"prompt_tot_ns = [{700 / 32}, {1300 / 32}]",
+        ),
+        ('"npz"]', '"npz", "report"]'),
+    )
+
+    by_tot = run_and_write(study)
+
+    for name in ("n_annihilation", "n_prompt", "n_pairs", "n_triplets", "n_events", "n_binned"):
+        assert by_tot.counts[name] == by_energy.counts[name]
+    assert_array_equal(by_tot.maps.status, by_energy.maps.status)
+    assert by_tot.stages[1].name == "time over threshold windows"
+    page = (tmp_path / "results" / "report.html").read_text()
+    assert "Times over threshold of the singles" in page
+    assert "nergies of the singles" not in page
+    assert (tmp_path / "results" / "figures" / "tot.png").exists()
+
+
+def test_energy_windows_of_an_isotope_on_times_over_threshold_are_an_error(study_file, tmp_path):
+    study = changed(study_file, ("singles.root", in_tot(tmp_path)))
+
+    with pytest.raises(
+        SettingsError, match=r"tot\.npz: .* \(those of Sc-44, where not set\) are on"
+    ):
+        run_study(study)
+
+
+def test_windows_on_times_over_threshold_that_a_file_lacks_are_an_error(study_file):
+    study = changed(
+        study_file,
+        ("[select]", "[select]\nannihilation_tot_ns = [10, 25]\nprompt_tot_ns = [30, 50]"),
+    )
+
+    with pytest.raises(SettingsError, match=r"singles\.root: .* no column for them; map tot in"):
+        run_study(study)
+
+
+def test_a_window_that_keeps_no_single_is_an_error_that_says_where_they_are(study_file):
+    study = changed(study_file, ("[select]", "[select]\nprompt_kev = [1900, 1990]"))
+
+    with pytest.raises(
+        DataError,
+        match=r"prompt_kev = \[1900, 1990\] keeps none of \d+ singles; their energies have maxima "
+        r"at .*51\d.* keV and 99 % lie below 1\d+ keV; move the window, or check the unit",
+    ):
+        run_study(study)
+
+
+def test_energies_in_a_wrong_unit_are_an_error_that_shows_it(study_file, tmp_path):
+    name = singles_file(tmp_path, "mev.npz", energy_kev=lambda singles: 1e-3 * singles.energy_kev)
+    study = changed(study_file, ("singles.root", name))
+
+    with pytest.raises(
+        DataError, match=r"annihilation_kev = .* keeps none of .* 99 % lie below 5 keV"
+    ):
+        run_study(study)
+
+
+def test_geometric_rules_that_drop_every_triplet_are_an_error_that_names_them(study_file):
+    study = changed(study_file, ("min_pair_distance_mm = 300.0", "min_pair_distance_mm = 9999"))
+
+    with pytest.raises(
+        DataError, match=r"drop all (\d+) triplets \(min_pair_distance_mm \1\); relax them"
+    ):
+        run_study(study)
+
+
+def test_an_overflow_bin_beyond_the_prompt_window_is_a_warning(study_file, tmp_path):
+    # The scale of the Quadra ends near 726 keV, and its last bin holds what is above.
+    name = singles_file(
+        tmp_path, "cut.npz", energy_kev=lambda singles: np.minimum(singles.energy_kev, 726.0)
+    )
+    below = changed(
+        study_file, ("singles.root", name), ("[select]", "[select]\nprompt_kev = [650, 720]")
+    )
+    low = run_study(below)
+    open_end = run_study(changed(study_file, ("[650, 720]", "[720, inf]")))
+
+    assert any(
+        "have energies of 725 to 730 keV and none has more" in text
+        and "prompt_kev = [650, 720] does not reach it; prompt_kev = [650, inf] would" in text
+        for text in low.warnings
+    )
+    assert not any("overflow" in text for text in open_end.warnings)
+    assert open_end.counts["n_prompt"] > low.counts["n_prompt"]
+
+
+def test_an_open_window_is_a_word_in_the_summary(study_file, tmp_path):
+    run_and_write(changed(study_file, ("[select]", "[select]\nprompt_kev = [700, inf]")))
+
+    summary = json.loads((tmp_path / "results" / "summary.json").read_text())
+    assert summary["settings"]["select"]["prompt_kev"] == [700.0, "inf"]
 
 
 def test_geometric_rules_on_located_events_are_an_error(tmp_path):
