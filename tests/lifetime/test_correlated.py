@@ -152,6 +152,27 @@ def test_shifts_are_found_in_bins_wider_than_the_nodes_distance():
     assert_allclose(shifts.share[n + 2], 1.0, atol=0.01)
 
 
+def test_shifts_that_carry_events_out_of_the_spectrum_count_with_them():
+    edges = np.linspace(-1.0, 2.0, 31)
+    signal = signal_shape(
+        wider_edges(edges), np.array([0.7, 0.3]), np.array([0.388, 2.0]), MU, SIGMA
+    )
+    n = n_shift_bins(edges)
+    share = np.zeros(2 * n + 1)
+    share[n - 6], share[n], share[n + 14] = 0.3, 0.4, 0.3
+    class_2 = 1e6 * np.convolve(signal, share, mode="valid")
+    nothing = np.zeros(30)
+    delayed = DelayedSpectrum(
+        prompt=nothing, photon=class_2, both=nothing, n_sets=(1, 1, 1), shape=np.ones(30) / 30
+    )
+
+    shifts = measure_shifts(delayed, edges, signal)
+
+    assert_allclose(shifts.share[[n - 6, n, n + 14]].sum(), 0.5, atol=0.05)  # of triangles: half
+    near = [shifts.share[n + m - 2 : n + m + 3].sum() for m in (-6, 0, 14)]
+    assert_allclose(near, [0.3, 0.4, 0.3], atol=0.02)
+
+
 def test_without_events_nothing_is_shifted(make_truth):
     truth = make_truth(signal=1e4, class_2=0.0, unrelated=1000.0, class_3=0.0)
     delayed = truth.windows(np.zeros((3, 300)))
