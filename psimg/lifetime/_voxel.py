@@ -232,6 +232,8 @@ def fit_one(
         theta, counts, level, scale, weight, shares[2], expected, jacobian, gradient,
         information,
     )  # fmt: skip
+    # Differences of large counts: the deviance is good to their rounding, not to its own.
+    rounding = 1e-12 + 1e-14 * (counts.sum() + level)
     status = NOT_CONVERGED
     for _ in range(max_iter):
         choose_free(theta, gradient, lowest, highest, with_fast, free)
@@ -254,7 +256,7 @@ def fit_one(
             trial, counts, level, scale, edges, mu, sigma, fast, fellow, weight, flat,
             shares, expected, jacobian,
         )  # fmt: skip
-        if not trial_deviance <= deviance + 1e-12 * (1.0 + abs(deviance)):
+        if not trial_deviance <= deviance + rounding + 1e-12 * abs(deviance):
             damping *= 10.0
             if damping > _STUCK:
                 break

@@ -127,8 +127,7 @@ def estimate_levels(
     support[spectra.voxel] = 1.0
     if pairs is not None:
         support[pairs > 0] = 1.0
-    photon, noise = _smooth(delayed[:, 1], support, spectra, smoothing_mm)
-    both, _ = _smooth(delayed[:, 2], support, spectra, smoothing_mm)
+    photon, both, noise = _smooth(delayed[:, 1:].T, support, spectra, smoothing_mm)
     class_2 = np.maximum(photon / n_photon - both / n_both, 0.0)
     variance_2 = noise * (photon / n_photon**2 + both / n_both**2)
     unrelated = np.where(scale > 0, count / np.where(scale > 0, scale, 1.0), 0.0)
@@ -144,21 +143,25 @@ def estimate_levels(
 
 def _smooth(
     counts: FloatArray, support: FloatArray, spectra: LifetimeSpectra, smoothing_mm: float
-) -> tuple[FloatArray, float]:
-    """Return (V,) counts smoothed within the support, and the share of noise that is left."""
+) -> tuple[FloatArray, FloatArray, FloatArray]:
+    """Return (2, V) counts smoothed within the support, and the share of noise that is left."""
     from scipy.ndimage import gaussian_filter
 
     grid, voxel = spectra.grid, spectra.voxel
     assert grid is not None
     assert voxel is not None
-    width = [smoothing_mm / size for size in grid.voxel_mm]
-    image = np.zeros(grid.n_voxel)
-    image[voxel] = counts
+    width = smoothing_mm / np.array(grid.voxel_mm)
 
-    def blurred(values: FloatArray) -> FloatArray:
+    def blurred(values: FloatArray, width: FloatArray) -> FloatArray:
         smooth = gaussian_filter(values.reshape(grid.shape), width, mode="constant", truncate=3.0)
         return np.asarray(smooth.reshape(-1)[voxel])
 
-    # A weighted mean of n equal counts has a variance of the sum of squared weights.
-    noise = float(np.prod([min(1.0, 1.0 / (2.0 * np.sqrt(np.pi) * w)) for w in width]))
-    return blurred(image) / np.maximum(blurred(support), 1e-12), noise
+    reached = np.maximum(blurred(support, width), 1e-12)
+    # A weighted mean of n equal counts has a variance of the sum of squared weights. The square of
+    # a Gaussian is one of 1/sqrt(2) its width; near the support's edges there is less of it.
+    whole = np.prod(np.minimum(1.0, 1.0 / (2.0 * np.sqrt(np.pi) * width)))
+    noise = np.minimum(whole * blurred(support, width / np.sqrt(2.0)) / reached**2, 1.0)
+    images = np.zeros((len(counts), grid.n_voxel))
+    images[:, voxel] = counts
+    photon, both = (blurred(image, width) / reached for image in images)
+    return photon, both, noise

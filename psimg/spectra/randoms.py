@@ -180,6 +180,8 @@ class SmoothShape:
 _MAX_ORDER = 4
 _LEAST_CHANCE = 1e-3
 """A further term is used where a flat spectrum would call for it less often than this."""
+_LEAST_COUNTS = 30
+"""Fewer counts tell no shape: a polynomial can gather at two or three of them."""
 
 
 def measure_shape(counts: FloatArray, edges_ns: FloatArray) -> SmoothShape:
@@ -199,7 +201,7 @@ def measure_shape(counts: FloatArray, edges_ns: FloatArray) -> SmoothShape:
     Returns
     -------
     SmoothShape
-        Flat where there are no counts.
+        Flat where there are fewer than 30 counts.
     """
     from scipy.stats import chi2
 
@@ -208,7 +210,8 @@ def measure_shape(counts: FloatArray, edges_ns: FloatArray) -> SmoothShape:
     x = (0.5 * (edges_ns[1:] + edges_ns[:-1]) - edges_ns[0]) / (edges_ns[-1] - edges_ns[0]) * 2 - 1
     fits = [_fit_log_polynomial(counts, width, x, order) for order in range(_MAX_ORDER + 1)]
     order = 0
-    for higher in range(1, _MAX_ORDER + 1):
+    enough = counts.sum() >= _LEAST_COUNTS
+    for higher in range(1, _MAX_ORDER + 1 if enough else 1):
         gain = fits[order][1] - fits[higher][1]
         if chi2.sf(gain, higher - order) < _LEAST_CHANCE:
             order = higher
@@ -218,27 +221,46 @@ def measure_shape(counts: FloatArray, edges_ns: FloatArray) -> SmoothShape:
         flat_deviance=fits[0][1],
         deviance=fits[order][1],
         ndf_flat=len(counts) - 1,
-        p_flat=float(chi2.sf(fits[0][1] - fits[2][1], 2)) if counts.any() else 1.0,
+        p_flat=float(chi2.sf(fits[0][1] - fits[2][1], 2)) if enough else 1.0,
     )
 
 
 def _fit_log_polynomial(
     counts: FloatArray, width: FloatArray, x: FloatArray, order: int
 ) -> tuple[FloatArray, float]:
-    """Return (B,) shares and the Poisson deviance of ``exp(polynomial)``, by Newton's method."""
+    """Return (B,) shares and the Poisson deviance of ``exp(polynomial)``, by Newton's method.
+
+    The likelihood has one maximum, but a full step may overshoot it: it is halved until it gains.
+    """
     total = counts.sum()
     if not total:
         return width / width.sum(), 0.0
     basis = np.polynomial.legendre.legvander(x, order)
     coefficients = np.zeros(order + 1)
     coefficients[0] = np.log(total / width.sum())
-    for _ in range(50):
-        expected = width * np.exp(basis @ coefficients)
-        step = np.linalg.solve(basis.T @ (expected[:, None] * basis), basis.T @ (counts - expected))
-        coefficients += np.clip(step, -1.0, 1.0)
-        if np.abs(step).max() < 1e-10:
+
+    def expected_and_deviance(at: FloatArray) -> tuple[FloatArray, float]:
+        power = basis @ at
+        with np.errstate(over="ignore"):
+            expected = width * np.exp(power)
+        # n ln(n/m), with the logarithm of m from the polynomial: m itself may vanish.
+        log_ratio = np.log(np.where(counts > 0, counts, 1.0) / width) - power
+        return expected, float(2.0 * np.sum(expected - counts + counts * log_ratio))
+
+    expected, deviance = expected_and_deviance(coefficients)
+    for _ in range(100):
+        information = basis.T @ (expected[:, None] * basis)
+        # Least squares: counts in one bin alone leave nothing that fixes the higher terms.
+        step = np.linalg.lstsq(information, basis.T @ (counts - expected))[0]
+        while True:
+            trial, trial_deviance = expected_and_deviance(coefficients + step)
+            if trial_deviance <= deviance or np.abs(step).max() < 1e-10:
+                break
+            step *= 0.5
+        if not trial_deviance <= deviance:
             break
-    expected = width * np.exp(basis @ coefficients)
-    safe = np.where(counts > 0, counts, 1.0)
-    deviance = 2.0 * np.sum(expected - counts + counts * np.log(safe / expected))
-    return expected / expected.sum(), float(deviance)
+        gain = deviance - trial_deviance
+        coefficients, expected, deviance = coefficients + step, trial, trial_deviance
+        if gain < 1e-9 * (1.0 + deviance):
+            break
+    return expected / expected.sum(), deviance
