@@ -32,6 +32,7 @@ from psimg.events.select import (
 from psimg.events.values import LifetimeEvents, Origin, Pairs, Singles, Triplets
 from psimg.io.input import InputFile, open_input
 from psimg.lifetime.model import LifetimeModel
+from psimg.lifetime.randoms import RandomsSummary
 from psimg.lifetime.spectrum_fit import calibrate_response, fit_regions
 from psimg.lifetime.values import SpectrumFit
 from psimg.lifetime.voxel_fit import fit_voxels
@@ -41,7 +42,7 @@ from psimg.spectra.randoms import measure_shape
 from psimg.spectra.values import EnergySpectrum, LifetimeSpectra
 from psimg.study.config import Study
 from psimg.study.ledger import complete_counts, path_of_events
-from psimg.study.randoms import RandomsSummary, examine_randoms, random_warnings
+from psimg.study.randoms import examine_randoms, random_warnings
 from psimg.study.sections import StudyFile
 
 log = logging.getLogger(__name__)
