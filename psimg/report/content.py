@@ -10,6 +10,8 @@ from numpy.typing import NDArray
 from psimg.core.maps import ParameterMaps
 from psimg.core.regions import Region
 from psimg.core.stage import Stage
+from psimg.events.windows import Window
+from psimg.lifetime.randoms import RandomsSummary
 from psimg.lifetime.values import SpectrumFit
 from psimg.spectra.values import EnergySpectrum
 
@@ -49,6 +51,10 @@ class ReportContent:
     prompt_kev: tuple[float, float]
     calibration: SpectrumFit
     """The fit of all events that gave the time response."""
+    randoms: RandomsSummary
+    """Random triplets of all events in the grid and of each region."""
+    windows: Sequence[Window]
+    """The prompt window and the delayed ones."""
     fits: Sequence[SpectrumFit]
     """The fit of each region."""
     regions: Sequence[Region]

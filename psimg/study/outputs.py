@@ -172,6 +172,8 @@ def _write_report(result: StudyResult, directory: Path, created: str) -> None:
         annihilation_kev=study.settings.select.annihilation_kev,
         prompt_kev=study.settings.select.prompt_kev,
         calibration=result.calibration,
+        randoms=result.randoms,
+        windows=study.settings.select.windows,
         fits=result.regions,
         regions=study.regions,
         maps=result.maps,
