@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 Curves = Mapping[str, NDArray[np.float64]]
-"""Counts per bin by name: ``counts``, ``delayed``, each component, ``background``."""
+"""Counts per bin by name: ``counts``, the delayed windows, each component, ``background``..."""
 
 
 def write_spectra_npz(

@@ -11,6 +11,8 @@ from psimg.core.maps import ParameterMaps
 from psimg.core.regions import Region
 from psimg.core.stage import Stage
 from psimg.events.signal import SignalWindows
+from psimg.events.windows import Window
+from psimg.lifetime.randoms import RandomsSummary
 from psimg.lifetime.values import SpectrumFit
 from psimg.spectra.signal import SignalSpectrum
 
@@ -46,10 +48,14 @@ class ReportContent:
     warnings: Sequence[str]
     signals: SignalSpectrum | None
     """Energies or times over threshold of the singles; None where the files hold none."""
-    windows: SignalWindows
+    signal_windows: SignalWindows
     """The windows that tell annihilation photons from prompts."""
     calibration: SpectrumFit
     """The fit of all events that gave the time response."""
+    randoms: RandomsSummary
+    """Random triplets of all events in the grid and of each region."""
+    windows: Sequence[Window]
+    """The prompt window and the delayed ones."""
     fits: Sequence[SpectrumFit]
     """The fit of each region."""
     regions: Sequence[Region]

@@ -10,12 +10,24 @@ from psimg.events.signal import SignalWindows
 from psimg.lifetime.model import DIRECT, OPS, PPS
 from psimg.lifetime.values import SpectrumFit
 from psimg.report.drawing import (
+    BLUE,
+    CLASS_2,
+    DT_LABEL,
+    GREEN,
+    GREY,
     INK,
+    ORANGE,
     PALE,
+    RANDOMS,
+    SKY,
     TICK_SIZE,
     TITLE_SIZE,
+    VERMILLION,
+    YELLOW,
+    centres,
     drawable,
     finish_axes,
+    width_label,
 )
 from psimg.report.slices import MapImage, draw_slices, find_slices
 from psimg.report.words import COMPONENT_WORDS, STATUS_WORDS, number, percent, with_error
@@ -25,12 +37,11 @@ __all__ = ["MapImage", "draw_signals", "draw_slices", "draw_spectrum", "find_sli
 
 FloatArray = NDArray[np.float64]
 
-# M. Okabe and K. Ito, Color Universal Design (2008): told apart with any colour vision.
-_BLUE, _GREEN, _VERMILLION, _ORANGE = "#0072B2", "#009E73", "#D55E00", "#E69F00"
-_BACKGROUND = "#CC79A7"
-_OTHERS = (_ORANGE, "#56B4E9", "#F0E442")
-_POINTS = "#8c8c8c"
-_LINES = {PPS: (_BLUE, "-."), DIRECT: (_GREEN, "--"), OPS: (_VERMILLION, "-")}
+_OTHERS = (ORANGE, SKY, YELLOW)
+_LINES = {PPS: (BLUE, "-."), DIRECT: (GREEN, "--"), OPS: (VERMILLION, "-")}
+
+TRUE_LINES = "lines: true numbers"
+"""In a legend, what all lines without a name of their own are."""
 
 _ONE_SIGMA = (0.15865525393145707, 0.8413447460685429)
 """Tails of a Gaussian beyond one standard deviation."""
@@ -60,8 +71,8 @@ def draw_signals(spectrum: SignalSpectrum, *, windows: SignalWindows) -> Figure:
     ends = [end for window in (windows.annihilation, windows.prompt) for end in window]
     right = 1.04 * max(last, *(end for end in ends if np.isfinite(end)))
     for name, (low, high), colour in (
-        ("annihilation", windows.annihilation, _BLUE),
-        ("prompt", windows.prompt, _ORANGE),
+        ("annihilation", windows.annihilation, BLUE),
+        ("prompt", windows.prompt, ORANGE),
     ):
         reach = f"{low:g} to {high:g} {unit}" if np.isfinite(high) else f"from {low:g} {unit} on"
         label = f"{name} window, {reach}"
@@ -71,7 +82,7 @@ def draw_signals(spectrum: SignalSpectrum, *, windows: SignalWindows) -> Figure:
     axes.set_ylim(0.6, highest * 4)
     axes.set_yscale("log")
     axes.set_xlabel(f"{spectrum.signal.name} [{unit}]")
-    axes.set_ylabel(f"singles per {_width_label(spectrum.edges, unit)}")
+    axes.set_ylabel(f"singles per {width_label(spectrum.edges, unit)}")
     title = f"{int(spectrum.counts.sum()) + spectrum.n_above:,} singles"
     if spectrum.n_above:
         title += f", {spectrum.n_above:,} of them above {spectrum.edges[-1]:g} {unit}"
@@ -109,13 +120,13 @@ def draw_spectrum(fit: SpectrumFit) -> Figure:
         lowest = bottom
     else:
         top = lowest = figure.subplots()
-    _draw_counts(top, fit.counts, fit.edges_ns)
+    draw_counts(top, fit.counts, fit.edges_ns)
     if fitted:
         _draw_components(top, fit)
     _set_range(top, fit, fitted)
-    top.set_ylabel(f"events per {_width_label(fit.edges_ns, 'ns')}")
-    lowest.set_xlabel("annihilation time − prompt time, $\\Delta t$ [ns]")
-    _put_legend(top)
+    top.set_ylabel(f"events per {width_label(fit.edges_ns, 'ns')}")
+    lowest.set_xlabel(DT_LABEL)
+    put_legend(top)
     for axes in figure.axes:
         finish_axes(axes)
     figure.align_ylabels()
@@ -145,25 +156,26 @@ def deviance_residuals(counts: FloatArray, expected: FloatArray) -> FloatArray:
     return np.asarray(np.sign(counts - m) * np.sqrt(np.maximum(share, 0.0)))
 
 
-def _draw_counts(axes: Axes, counts: FloatArray, edges_ns: FloatArray) -> None:
+def draw_counts(axes: Axes, counts: FloatArray, edges_ns: FloatArray) -> None:
+    """Draw events per bin as points with Poisson bars, on a logarithmic axis."""
     seen = counts > 0  # a logarithmic axis has no place for the others
     below, above = poisson_bars(counts[seen])
     axes.errorbar(
-        _centres(edges_ns)[seen],
+        centres(edges_ns)[seen],
         counts[seen],
         yerr=(below, above),
         fmt="o",
         markersize=2.4,
         linewidth=0.7,
-        color=_POINTS,
+        color=GREY,
         label="events",
         zorder=2,
     )
 
 
 def _draw_components(axes: Axes, fit: SpectrumFit) -> None:
-    centres = _centres(fit.edges_ns)
-    axes.plot(centres, fit.expected.sum(axis=0), color=INK, linewidth=1.3, label="fit", zorder=5)
+    t = centres(fit.edges_ns)
+    axes.plot(t, fit.expected.sum(axis=0), color=INK, linewidth=1.3, label="fit", zorder=5)
     others = iter(_OTHERS * len(fit.model.components))
     for component, events in zip(fit.model.components, fit.expected[:-1], strict=True):
         colour, style = _LINES.get(component.name) or (next(others), "-")
@@ -172,17 +184,20 @@ def _draw_components(axes: Axes, fit: SpectrumFit) -> None:
         label = f"{name}, {with_error(fit.value(tau), fit.error(tau))} ns"
         if not np.isfinite(fit.value(tau)):
             label = f"{name}, no value"
-        axes.plot(centres, events, color=colour, linestyle=style, label=label, zorder=4)
-    axes.plot(
-        centres, fit.expected[-1], color=_BACKGROUND, linestyle=":", label="background", zorder=3
-    )
+        axes.plot(t, events, color=colour, linestyle=style, label=label, zorder=4)
+    with_class_2 = bool(fit.class_2.any())
+    label = "background: all randoms" if with_class_2 else "background"
+    axes.plot(t, fit.expected[-1], color=RANDOMS, linestyle=":", label=label, zorder=3)
+    if with_class_2:
+        label = "of them prompt-correlated (class II)"
+        axes.plot(t, fit.class_2, color=CLASS_2, linestyle=(0, (4, 1.5)), label=label, zorder=3)
 
 
 def _draw_residuals(axes: Axes, fit: SpectrumFit) -> None:
     residuals = deviance_residuals(fit.counts, fit.expected.sum(axis=0))
     axes.axhspan(-1.0, 1.0, color=PALE, linewidth=0)
     axes.axhline(0.0, color=INK, linewidth=0.9)
-    axes.plot(_centres(fit.edges_ns), residuals, "o", markersize=2.4, color=_POINTS)
+    axes.plot(centres(fit.edges_ns), residuals, "o", markersize=2.4, color=GREY)
     reach = max(3.6, 1.1 * float(np.abs(residuals).max(initial=0.0)))
     axes.set_ylim(-reach, reach)
     axes.locator_params(axis="y", nbins=5, integer=True)
@@ -222,26 +237,22 @@ def _put_title(axes: Axes, fit: SpectrumFit) -> None:
     axes.set_title(line, loc="left", fontsize=TICK_SIZE, color=INK)
 
 
-def _put_legend(axes: Axes) -> None:
-    """Put the events first; matplotlib puts error bars last."""
+def _rank(label: str) -> int:
+    return {"events": 0, TRUE_LINES: 2}.get(label, 1)
+
+
+def put_legend(axes: Axes, *, ncols: int = 1) -> None:
+    """Put the events first, for matplotlib puts error bars last, and a note on lines at the end."""
     handles, labels = axes.get_legend_handles_labels()
-    order = sorted(range(len(labels)), key=lambda i: labels[i] != "events")
+    order = sorted(range(len(labels)), key=lambda i: _rank(labels[i]))
     legend = axes.legend(
         [handles[i] for i in order],
         [labels[i] for i in order],
         loc="upper right",
+        ncols=ncols,
         frameon=False,
         fontsize=TICK_SIZE,
         labelspacing=0.35,
     )
     for text in legend.get_texts():
         text.set_parse_math(False)
-
-
-def _centres(edges: FloatArray) -> FloatArray:
-    return np.asarray(0.5 * (edges[1:] + edges[:-1]))
-
-
-def _width_label(edges: FloatArray, unit: str) -> str:
-    width = np.diff(edges)
-    return f"{width[0]:.4g} {unit}" if np.allclose(width, width[0]) else f"bin [{unit}]"

@@ -14,6 +14,13 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from psimg.core.maps import FitStatus
 from psimg.core.scanner import FWHM_PER_SIGMA
 from psimg.report.content import ReportContent
+from psimg.report.randoms import (
+    class_rows,
+    flat_rows,
+    is_flat,
+    region_rows,
+    window_words,
+)
 from psimg.report.words import (
     NO_VALUE,
     STATUS_MEANING,
@@ -95,6 +102,12 @@ def render_page(content: ReportContent, pictures: "tuple[Picture, ...]") -> str:
         pictures=pictures,
         fitted_voxels=_fitted_voxels(content),
         response=_response(content),
+        class_rows=class_rows(content.randoms),
+        region_rows=region_rows(content.randoms),
+        flat_rows=flat_rows(content.randoms),
+        windows=window_words(content.windows),
+        is_flat=is_flat,
+        background=content.calibration.model.background,
         share_of=share_of,
         with_error=with_error,
         words=STATUS_WORDS,

@@ -13,6 +13,7 @@ from psimg.core.maps import FitStatus
 from psimg.report.content import ReportContent
 from psimg.report.drawing import png
 from psimg.report.figures import draw_signals, draw_spectrum
+from psimg.report.random_figures import draw_delayed, draw_randoms
 from psimg.report.slices import MapImage, draw_slices, find_slices
 from psimg.report.words import STATUS_WORDS
 
@@ -22,7 +23,7 @@ class Picture:
     """One figure as a file."""
 
     kind: str
-    """``signals``, ``calibration``, ``region`` or ``map``."""
+    """``signals``, ``calibration``, ``randoms``, ``region`` or ``map``."""
     name: str
     """Of its file, without the suffix; safe whatever the names of the user."""
     description: str
@@ -162,7 +163,7 @@ def _signals(content: ReportContent) -> Iterator[_Plan]:
             name=content.signals.signal.role,
             description=f"{names.capitalize()} of the singles, with the annihilation and the "
             "prompt window",
-            draw=partial(draw_signals, content.signals, windows=content.windows),
+            draw=partial(draw_signals, content.signals, windows=content.signal_windows),
         )
 
 
@@ -173,12 +174,31 @@ def _spectra(content: ReportContent) -> Iterator[_Plan]:
         description=f"Spectrum of all events: {STATUS_WORDS[content.calibration.status]}",
         draw=partial(draw_spectrum, content.calibration),
     )
+    yield from _randoms(content)
     for position, fit in enumerate(content.fits, start=1):
         yield _Plan(
             kind="region",
             name=file_name(position, fit.name),
             description=f"Spectrum of region {fit.name}: {STATUS_WORDS[fit.status]}",
             draw=partial(draw_spectrum, fit),
+        )
+
+
+def _randoms(content: ReportContent) -> Iterator[_Plan]:
+    randoms = content.randoms
+    if any(randoms.n_sets) or randoms.truth is not None:
+        yield _Plan(
+            kind="randoms",
+            name="randoms",
+            description="Spectrum of all events, with the random triplets among them by class",
+            draw=partial(draw_randoms, randoms),
+        )
+    if any(randoms.n_sets):
+        yield _Plan(
+            kind="randoms",
+            name="delayed-windows",
+            description="Spectrum of each kind of delayed window",
+            draw=partial(draw_delayed, randoms),
         )
 
 

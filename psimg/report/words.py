@@ -51,7 +51,7 @@ def with_error(value: float, error: float) -> str:
     # The exponent after rounding: 0.0996 is 0.10, not 0.100.
     exponent = int(f"{error:.1e}".partition("e")[2])
     decimals = min(max(1 - exponent, 0), 9)
-    return f"{value:.{decimals}f} ± {error:.{decimals}f}"
+    return f"{value:,.{decimals}f} ± {error:,.{decimals}f}".replace("-", "−")
 
 
 def percent(share: float, error: float = math.nan) -> str:
@@ -68,3 +68,10 @@ def share_of(part: int, whole: int) -> str:
     if 0 < part < 1e-4 * whole:
         return "< 0.01"
     return percent(part / whole)
+
+
+def chance(probability: float) -> str:
+    """Return a probability, without the digits of a very small one."""
+    if not math.isfinite(probability):
+        return NO_VALUE
+    return "< 0.0001" if probability < 1e-4 else number(probability, 2)

@@ -21,8 +21,10 @@ from numpy.typing import NDArray
 
 from psimg.core.errors import FileError
 from psimg.core.maps import FitStatus
+from psimg.events.values import Origin
 from psimg.io.nifti import write_map
 from psimg.io.spectra_files import write_spectra_npz, write_spectra_root
+from psimg.lifetime.randoms import RandomsSummary
 from psimg.lifetime.values import SpectrumFit
 from psimg.study.run import StudyResult
 
@@ -30,6 +32,8 @@ log = logging.getLogger(__name__)
 
 SUMMARY = "summary.json"
 _MAKER = "psimg"
+_DELAYED = ("delayed_prompt", "delayed_photon", "delayed_both")
+"""The kinds of delayed windows, in the order of `WindowKind`."""
 
 
 def check_directory(directory: Path, *, overwrite: bool) -> None:
@@ -165,8 +169,10 @@ def _write_report(result: StudyResult, directory: Path, created: str) -> None:
         seconds=result.seconds,
         warnings=result.warnings,
         signals=result.signals,
-        windows=study.settings.select.signal,
+        signal_windows=study.settings.select.signal,
         calibration=result.calibration,
+        randoms=result.randoms,
+        windows=study.settings.select.windows,
         fits=result.regions,
         regions=study.regions,
         maps=result.maps,
@@ -216,9 +222,10 @@ def _write_maps(result: StudyResult, directory: Path, created: str) -> None:
 
 
 def _curves(result: StudyResult, row: int, fit: SpectrumFit) -> dict[str, NDArray[np.float64]]:
-    curves = {"counts": fit.counts, "delayed": result.spectra.delayed[row, 0].astype(np.float64)}
+    delayed = result.spectra.delayed[row].astype(np.float64)
+    curves = {"counts": fit.counts} | dict(zip(_DELAYED, delayed, strict=True))
     names = (*(component.name for component in fit.model.components), "background")
-    return curves | dict(zip(names, fit.expected, strict=True))
+    return curves | dict(zip(names, fit.expected, strict=True)) | {"class_2": fit.class_2}
 
 
 def _write_regions(fits: tuple[SpectrumFit, ...], path: Path) -> None:
@@ -287,6 +294,7 @@ def _summary(result: StudyResult, created: str) -> dict[str, Any]:
             "deviance": calibration.deviance,
             "ndf": calibration.ndf,
         },
+        "randoms": _randoms(result.randoms),
         "warnings": list(result.warnings),
         "seconds": result.seconds,
         "peak_memory_mb": peak_memory_mb(),
@@ -302,6 +310,34 @@ def _summary(result: StudyResult, created: str) -> dict[str, Any]:
     }
     clean: dict[str, Any] = _without_nan(summary)
     return clean
+
+
+def _randoms(randoms: RandomsSummary) -> dict[str, Any]:
+    shape, sideband, truth = randoms.shape, randoms.sideband, randoms.truth
+    spectra = zip(randoms.names, randoms.n_events, randoms.classes, strict=True)
+    return {
+        "n_windows": dict(zip(_DELAYED, randoms.n_sets, strict=True)),
+        "spectra": [
+            {"name": name, "n_events": n_events} | asdict(classes)
+            for name, n_events, classes in spectra
+        ],
+        "truth": None
+        if truth is None
+        else {origin.name.lower(): int(truth[origin].sum()) for origin in Origin},
+        "class_2_share": randoms.class_2_share,
+        "shape": None if shape is None else {"order": shape.order, "p_flat": shape.p_flat},
+        "sideband": None
+        if sideband is None
+        else {
+            "stop_ns": sideband.stop_ns,
+            "n_events": sideband.n_events,
+            "p_flat": sideband.shape.p_flat,
+        },
+        "tau_ops_ns": randoms.tau_ops_ns,
+        "tau_ops_error_ns": randoms.tau_ops_error_ns,
+        "tau_ops_four_set_ns": randoms.tau_ops_four_set_ns,
+        "tau_ops_four_set_error_ns": randoms.tau_ops_four_set_error_ns,
+    }
 
 
 def _error(fit: SpectrumFit, parameter: str) -> float | None:

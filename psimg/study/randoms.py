@@ -1,85 +1,22 @@
 """What a run learns about its random triplets: classes, shapes, and whether class II matters."""
 
-from dataclasses import dataclass
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
 
-from psimg.core.columns import freeze
 from psimg.core.maps import FitStatus
 from psimg.lifetime.model import LifetimeModel
+from psimg.lifetime.randoms import RandomsSummary, Sideband
 from psimg.lifetime.spectrum_fit import calibrate_response
 from psimg.lifetime.values import FitOptions, SpectrumFit
-from psimg.spectra.randoms import (
-    RandomClasses,
-    SmoothShape,
-    estimate_classes,
-    measure_shape,
-)
+from psimg.spectra.randoms import SmoothShape, estimate_classes, measure_shape
 from psimg.spectra.values import LifetimeSpectra
-
-FloatArray = NDArray[np.float64]
 
 _CLASS_2_MATTERS = 0.01
 """Class II over true triplets from which a background without it is warned of."""
 _TOO_UNLIKELY = 1e-3
 """Chance below which a flat spectrum is not believed."""
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Sideband:
-    """The part of a spectrum before the peak, where a flat background can be looked at."""
-
-    stop_ns: float
-    """It ends here, well before the peak [ns]."""
-    n_events: int
-    shape: SmoothShape
-    """Shape of its bins; ``p_flat`` is the chance of it if flat."""
-
-
-@dataclass(frozen=True, eq=False, kw_only=True, slots=True)
-class RandomsSummary:
-    """Random triplets of all events in the grid and of each region."""
-
-    names: tuple[str, ...]
-    """``all``, and the regions."""
-    classes: tuple[RandomClasses, ...]
-    """Estimates for each; NaN for what no delayed window tells."""
-    edges_ns: FloatArray
-    """(B+1,) bin edges [ns]."""
-    counts: FloatArray
-    """(B,) prompt-window events in the grid."""
-    delayed: FloatArray
-    """(3, B) events per window with the prompt, a photon, and both delayed, in the grid."""
-    n_sets: tuple[int, int, int]
-    """Number of windows of each kind."""
-    truth: NDArray[np.int64] | None
-    """(4, B) events in the grid by `Origin`, where a simulation says so."""
-    shape: SmoothShape | None
-    """Shape of the unrelated randoms; None without delayed prompts."""
-    sideband: Sideband | None
-    """None where the spectrum has no bins before the peak."""
-    signal: float
-    """Fitted true events in the grid; NaN where nothing was fitted."""
-    tau_ops_ns: float
-    """Fitted mean life of all events with the background of the study [ns]."""
-    tau_ops_four_set_ns: float
-    """The same with all classes; NaN where they are not measured [ns]."""
-
-    def __post_init__(self) -> None:
-        n_bin = len(self.edges_ns) - 1
-        freeze(
-            self,
-            edges_ns=(np.float64, n_bin + 1),
-            counts=(np.float64, n_bin),
-            delayed=(np.float64, 3, n_bin),
-            truth=(np.int64, 4, n_bin),
-        )
-
-    @property
-    def class_2_share(self) -> float:
-        """Class II over true triplets; NaN where it is not measured."""
-        return self.classes[0].class_2 / self.signal
 
 
 def examine_randoms(
@@ -110,26 +47,15 @@ def examine_randoms(
         Smallest number of events.
     """
     fitted = calibration.status == FitStatus.OK
-    four_set = np.nan
-    if fitted and all(total.n_sets):
-        if model.background == "four-set":
-            four_set = calibration.tau_ops_ns
-        else:
-            other = LifetimeModel(
-                components=model.components,
-                intensities=model.intensities,
-                response=model.response,
-                background="four-set",
-            )
-            shares = None if shape is None else shape.shares
-            four_set = calibrate_response(
-                total, model=other, shape=shares, options=options
-            ).tau_ops_ns
-    names = ("all", *(regions.names or ())) if regions is not total else ("all",)
-    rows = [total.delayed[0], *(regions.delayed if regions is not total else ())]
+    four_set = _four_set(total, shape, calibration, model, options)
+    apart = regions is not total
+    names = ("all", *(regions.names or ())) if apart else ("all",)
+    rows = [total.delayed[0], *(regions.delayed if apart else ())]
+    counts = [total.counts[0], *(regions.counts if apart else ())]
     windows = np.maximum(np.array(total.n_sets, dtype=np.float64), 1.0)
     return RandomsSummary(
         names=names,
+        n_events=tuple(int(row.sum()) for row in counts),
         classes=tuple(estimate_classes(row.sum(axis=1), total.n_sets) for row in rows),
         edges_ns=total.edges_ns,
         counts=total.counts[0].astype(np.float64),
@@ -140,7 +66,29 @@ def examine_randoms(
         sideband=_sideband(total, calibration),
         signal=float(calibration.expected[:-1].sum()) if fitted else np.nan,
         tau_ops_ns=calibration.tau_ops_ns if fitted else np.nan,
-        tau_ops_four_set_ns=four_set,
+        tau_ops_error_ns=calibration.tau_ops_error_ns if fitted else np.nan,
+        tau_ops_four_set_ns=np.nan if four_set is None else four_set.tau_ops_ns,
+        tau_ops_four_set_error_ns=np.nan if four_set is None else four_set.tau_ops_error_ns,
+    )
+
+
+def _four_set(
+    total: LifetimeSpectra,
+    shape: SmoothShape | None,
+    calibration: SpectrumFit,
+    model: LifetimeModel,
+    options: FitOptions,
+) -> SpectrumFit | None:
+    """Return the fit of all events with all classes in the background; None without windows."""
+    if calibration.status != FitStatus.OK or not all(total.n_sets):
+        return None
+    if model.background == "four-set":
+        return calibration
+    return calibrate_response(
+        total,
+        model=replace(model, background="four-set"),
+        shape=None if shape is None else shape.shares,
+        options=options,
     )
 
 

@@ -27,6 +27,7 @@ from psimg.events.select import Carry, FoundTriplets, find_triplets, within_wind
 from psimg.events.values import LifetimeEvents, Origin, Pairs, Singles, Triplets
 from psimg.io.input import InputFile, open_input
 from psimg.lifetime.model import LifetimeModel
+from psimg.lifetime.randoms import RandomsSummary
 from psimg.lifetime.spectrum_fit import calibrate_response, fit_regions
 from psimg.lifetime.values import SpectrumFit
 from psimg.lifetime.voxel_fit import fit_voxels
@@ -45,7 +46,7 @@ from psimg.study.checks import (
 )
 from psimg.study.config import Study
 from psimg.study.ledger import COUNT_OF_RULE, complete_counts, path_of_events
-from psimg.study.randoms import RandomsSummary, examine_randoms, random_warnings
+from psimg.study.randoms import examine_randoms, random_warnings
 from psimg.study.sections import StudyFile
 
 log = logging.getLogger(__name__)

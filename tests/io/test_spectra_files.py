@@ -6,16 +6,14 @@ from numpy.testing import assert_array_equal
 from psimg.io import write_spectra_npz, write_spectra_root
 
 EDGES_NS = np.linspace(-2.0, 8.0, 41)
+CURVES = ("counts", "delayed_prompt", "pps", "direct", "ops", "background", "class_2")
 
 
 @pytest.fixture
 def spectra():
     rng = np.random.default_rng(9)
     return {
-        region: {
-            curve: rng.uniform(0.0, 100.0, len(EDGES_NS) - 1)
-            for curve in ("counts", "delayed", "pps", "direct", "ops", "background")
-        }
+        region: {curve: rng.uniform(0.0, 100.0, len(EDGES_NS) - 1) for curve in CURVES}
         for region in ("liver", "insert 2")
     }
 
@@ -54,7 +52,7 @@ def test_npz_spectra_come_back(tmp_path, spectra):
     with np.load(tmp_path / "spectra.npz") as file:
         assert_array_equal(file["edges_ns"], EDGES_NS)
         assert list(file["regions"]) == ["liver", "insert 2"]
-        for curve in ("counts", "delayed", "pps", "direct", "ops", "background"):
+        for curve in CURVES:
             expected = [spectra[region][curve] for region in spectra]
             assert_array_equal(file[curve], expected)
 

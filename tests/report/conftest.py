@@ -7,9 +7,12 @@ import pytest
 
 from psimg.core import FitStatus, ParameterMaps, Sphere, Stage, VoxelGrid
 from psimg.events import SelectOptions
+from psimg.events.windows import windows_of
 from psimg.lifetime import LifetimeModel, Response, SpectrumFit, fit_spectrum
 from psimg.lifetime._emg import bin_shares
+from psimg.lifetime.randoms import RandomsSummary, Sideband
 from psimg.report.content import ReportContent, ReportFile
+from psimg.spectra.randoms import estimate_classes, measure_shape
 from psimg.spectra.signal import SignalSpectrum
 
 EDGES_NS = np.linspace(-5.0, 15.0, 101)
@@ -57,6 +60,50 @@ def make_maps(*, fitted: bool = True) -> ParameterMaps:
     )
 
 
+def make_randoms(
+    *,
+    n_sets: tuple[int, int, int] = (2, 2, 2),
+    names: tuple[str, ...] = ("small", "large"),
+    scale: float = 1.0,
+    with_truth: bool = True,
+    **changes: Any,
+) -> RandomsSummary:
+    """The randoms of 40,000 events: class I 4000, class II 400, class III 300."""
+    rng = np.random.default_rng(20250131)
+    n_bin = len(EDGES_NS) - 1
+    flat = np.full(n_bin, 1.0 / n_bin)
+    peak = np.exp(-0.5 * ((EDGES_NS[1:] - 0.5) / 0.8) ** 2)
+    classes = scale * np.array([4000 * flat, 400 * peak / peak.sum(), 300 * flat])
+    mean = np.array([classes[0] + classes[2], classes[1] + 2 * classes[2], 2 * classes[2]])
+    n_window = np.array(n_sets)[:, None]
+    delayed = rng.poisson(mean * n_window)
+    truth = np.vstack([rng.poisson(expected_events(scale * 40_000)), rng.poisson(classes)])
+    counts = truth.sum(axis=0).astype(float)
+    estimates = estimate_classes(delayed.sum(axis=1), n_sets)
+    fields: dict[str, Any] = {
+        "names": ("all", *names),
+        "n_events": (int(counts.sum()),) * (1 + len(names)),
+        "classes": (estimates,) * (1 + len(names)),
+        "edges_ns": EDGES_NS,
+        "counts": counts,
+        "delayed": delayed / np.maximum(n_window, 1),
+        "n_sets": n_sets,
+        "truth": truth if with_truth else None,
+        "shape": measure_shape(delayed[0], EDGES_NS) if n_sets[0] else None,
+        "sideband": Sideband(
+            stop_ns=-1.0,
+            n_events=int(counts[:20].sum()),
+            shape=measure_shape(counts[:20], EDGES_NS[:21]),
+        ),
+        "signal": scale * 38_000.0,
+        "tau_ops_ns": 1.9,
+        "tau_ops_error_ns": 0.02,
+        "tau_ops_four_set_ns": 2.0 if all(n_sets) else np.nan,
+        "tau_ops_four_set_error_ns": 0.03 if all(n_sets) else np.nan,
+    }
+    return RandomsSummary(**(fields | changes))
+
+
 def make_content(**changes: Any) -> ReportContent:
     maps = changes.get("maps") or make_maps()
     counts = np.zeros(GRID.n_voxel, np.uint32)
@@ -89,8 +136,10 @@ def make_content(**changes: Any) -> ReportContent:
         "seconds": {"read": 1.25, "fit_voxels": 0.0},
         "warnings": [],
         "signals": SignalSpectrum.of(rng.normal(511.0, 20.0, 2000)),
-        "windows": SelectOptions().signal,
+        "signal_windows": SelectOptions().signal,
         "calibration": make_fit("calibration", 40_000, LifetimeModel()),
+        "randoms": make_randoms(),
+        "windows": windows_of((200.0, 300.0), (200.0, -200.0)),
         "fits": [make_fit("small"), make_fit("large", 30_000)],
         "regions": [
             Sphere(name="small", centre_mm=(-10.0, 0.0, 0.0), radius_mm=8.0),
@@ -115,6 +164,11 @@ def _make_content() -> Callable[..., ReportContent]:
 @pytest.fixture(scope="session", name="make_fit")
 def _make_fit() -> Callable[..., SpectrumFit]:
     return make_fit
+
+
+@pytest.fixture(scope="session", name="make_randoms")
+def _make_randoms() -> Callable[..., RandomsSummary]:
+    return make_randoms
 
 
 @pytest.fixture(scope="session", name="make_maps")

@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from matplotlib.patches import StepPatch
 from numpy.testing import assert_allclose
 from scipy.stats import chi2
 
@@ -19,6 +20,7 @@ from psimg.report.figures import (
     poisson_bars,
 )
 from psimg.report.pictures import map_images
+from psimg.report.random_figures import draw_delayed, draw_randoms
 from psimg.report.slices import MapImage, colour_limits, draw_slices, find_slices
 from psimg.spectra.signal import SignalSpectrum
 
@@ -56,6 +58,19 @@ def test_curves_of_the_components_sum_to_the_total(make_fit):
     ]
     assert len(parts) == 4
     assert_allclose(np.sum(parts, axis=0), total, rtol=1e-12)
+
+
+def test_class_2_has_a_line_of_its_own_where_it_is_not_zero(make_fit):
+    fit = make_fit("water")
+    class_2 = 0.1 * fit.expected[-1]
+
+    with_line = draw_spectrum(replace(fit, class_2=class_2)).axes[0]
+    without = draw_spectrum(fit).axes[0]
+
+    lines = {line.get_label(): line.get_ydata() for line in with_line.lines}
+    assert_allclose(lines["background: all randoms"], fit.expected[-1])
+    assert_allclose(lines["of them prompt-correlated (class II)"], class_2)
+    assert not [line for line in without.lines if "class II" in str(line.get_label())]
 
 
 def test_spectrum_shows_name_value_intensity_and_deviance(make_fit):
@@ -301,6 +316,83 @@ def test_slices_of_even_activity_go_through_its_middle():
         (i, j, k) for i in (1, 2, 3) for j in (1, 2, 3) for k in (1, 2, 3)
     ]
     assert find_slices(np.zeros((5, 4, 3), np.uint32)) == (2, 2, 1)
+
+
+def points_of(axes):
+    """Points of each error bar by its label."""
+    return {bar.get_label(): bar.lines[0].get_data() for bar in axes.containers}
+
+
+def steps_of(axes):
+    return [patch.get_data() for patch in axes.patches if isinstance(patch, StepPatch)]
+
+
+def test_points_of_the_randoms_keep_their_sum(make_randoms):
+    randoms = make_randoms()
+
+    axes = draw_randoms(randoms).axes[0]
+
+    classes = randoms.classes[0]
+    points = points_of(axes)
+    n_bin = len(randoms.counts)
+    for name, total in (
+        ("all randoms", classes.total),
+        ("prompt unrelated (I + III)", classes.unrelated),
+        ("prompt-correlated (II)", classes.class_2),
+    ):
+        _, y = points[name]
+        # 100 bins in as many alike: means over bins of one size.
+        assert_allclose(y.mean() * n_bin, total, rtol=0.02)
+    assert len(steps_of(axes)) == 3
+
+
+def test_true_numbers_are_drawn_only_where_they_are_known(make_randoms):
+    known = draw_randoms(make_randoms()).axes[0]
+    unknown = draw_randoms(make_randoms(with_truth=False)).axes[0]
+
+    assert len(steps_of(known)) == 3
+    assert not steps_of(unknown)
+    labels = [text.get_text() for text in unknown.get_legend().get_texts()]
+    assert not any("true" in label for label in labels)
+    assert labels[0] == "events"
+
+
+def test_truth_without_windows_is_drawn_under_its_own_names(make_randoms):
+    axes = draw_randoms(make_randoms(n_sets=(0, 0, 0))).axes[0]
+
+    labels = [text.get_text() for text in axes.get_legend().get_texts()]
+    assert "prompt-correlated (II), true" in labels
+    assert list(points_of(axes)) == ["events"]
+
+
+@pytest.mark.parametrize("n_sets", [(2, 2, 2), (4, 0, 0), (0, 1, 1)])
+def test_each_kind_of_delayed_window_has_a_panel_from_zero(make_randoms, n_sets):
+    randoms = make_randoms(n_sets=n_sets)
+
+    figure = draw_delayed(randoms)
+
+    kinds = [kind for kind in range(3) if n_sets[kind]]
+    assert len(figure.axes) == len(kinds)
+    for axes, kind in zip(figure.axes, kinds, strict=True):
+        assert axes.get_ylim()[0] == 0.0
+        _, y = points_of(axes)["events"]
+        assert_allclose(y.mean() * len(randoms.counts), randoms.delayed[kind].sum(), rtol=0.05)
+        assert f"{n_sets[kind]} window" in axes.get_title(loc="left")
+    assert png(figure)
+
+
+@pytest.mark.parametrize("with_truth", [True, False])
+@pytest.mark.parametrize("scale", [0.0, 1e-4, 0.01])
+def test_randoms_of_few_or_no_counts_can_be_drawn(make_randoms, scale, with_truth):
+    randoms = make_randoms(scale=scale, with_truth=with_truth)
+
+    figures = draw_randoms(randoms), draw_delayed(randoms)
+
+    for figure in figures:
+        assert png(figure)
+        for axes in figure.axes:
+            assert np.all(np.isfinite(axes.get_ylim()))
+    assert figures[0].axes[0].get_ylim()[0] > 0
 
 
 def test_drawing_leaves_pyplot_alone(content):

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from psimg.core import FitStatus, Stage
+from psimg.events.windows import PROMPT_ONLY, windows_of
 from psimg.lifetime import LifetimeModel
 from psimg.report import ReportFile, write_report
 from psimg.report.page import render_page
@@ -16,11 +17,13 @@ from psimg.report.pictures import file_name
 from psimg.report.words import (
     STATUS_MEANING,
     STATUS_WORDS,
+    chance,
     number,
     percent,
     share_of,
     with_error,
 )
+from psimg.spectra.randoms import measure_shape
 
 HOSTILE = ["<script>alert(1)</script>", "../../x", '"><img src=x onerror=alert(2)>', "{{ 7 * 7 }}"]
 VOID = {"meta", "img", "br", "hr", "link", "input"}
@@ -97,7 +100,7 @@ def test_page_needs_no_other_file(written):
 
 
 def test_hostile_names_are_escaped_and_stay_in_the_directory(
-    tmp_path, make_content, make_fit, make_maps
+    tmp_path, make_content, make_fit, make_maps, make_randoms
 ):
     directory = tmp_path / "a" / "b"
     directory.mkdir(parents=True)
@@ -105,6 +108,7 @@ def test_hostile_names_are_escaped_and_stay_in_the_directory(
         maps=make_maps(fitted=False),
         title=HOSTILE[0],
         fits=[make_fit(name) for name in HOSTILE],
+        randoms=make_randoms(names=tuple(HOSTILE)),
         warnings=HOSTILE,
         files=[ReportFile(name=n, format=n, content=n, sha256=n) for n in HOSTILE],
         stages=[Stage(name=n, unit=n, n_in=1, n_out=0, dropped={n: 1}) for n in HOSTILE],
@@ -240,6 +244,185 @@ def test_page_tells_the_path_of_the_events(content):
     assert "object (events) 0 0 – – 0 –" in page.text
 
 
+def section(page: Page) -> str:
+    """The text of the section on random triplets."""
+    return re.search(r"Random triplets (Triplets whose .*?) Regions (?:No\.|The)", page.text)[1]
+
+
+def content_with(make_content, make_fit, background: str, **changes):
+    fit = make_fit("calibration")
+    return make_content(
+        calibration=replace(fit, model=replace(fit.model, background=background)), **changes
+    )
+
+
+def test_page_shows_each_class_of_randoms_beside_the_truth(content):
+    text = section(render(content))
+
+    classes, truth = content.randoms.classes[0], content.randoms.truth
+    assert "True number" in text
+    for name, origins in (
+        ("class_1", [1]),
+        ("class_2", [2]),
+        ("class_3", [3]),
+        ("total", [1, 2, 3]),
+    ):
+        estimate, error = getattr(classes, name), getattr(classes, f"{name}_error")
+        true = int(truth[origins].sum())
+        pull = (estimate - true) / np.hypot(error, np.sqrt(true))
+        share = percent(estimate / truth.sum(), error / truth.sum())
+        row = f"{with_error(estimate, error)} {share} {true:,} {pull:+.1f}"
+        assert row.replace("-", "−") in text
+    unrelated = with_error(classes.unrelated, classes.unrelated_error)
+    region = f"small {content.randoms.n_events[1]:,} {unrelated}"
+    assert region in text
+
+
+def test_page_names_the_windows_that_measured_the_randoms(content):
+    text = section(render(content))
+
+    assert "2 windows with the prompt delayed by 200 and 300 ns;" in text
+    assert "2 windows with one annihilation photon delayed by 200 and −200 ns;" in text
+    assert "the prompt the other way, by 200 and −200 ns" in text
+
+
+def test_page_without_truth_has_no_column_for_it(make_content, make_randoms):
+    text = section(render(make_content(randoms=make_randoms(with_truth=False))))
+
+    assert "Estimate" in text
+    assert "True number" not in text
+    assert "Poisson error of the true number" not in text
+
+
+def test_page_with_delayed_prompts_alone_has_dashes_for_the_classes_they_do_not_tell(
+    tmp_path, make_content, make_randoms
+):
+    content = make_content(
+        randoms=make_randoms(n_sets=(2, 0, 0)), windows=windows_of((200.0, 300.0), ())
+    )
+
+    _, page = write(tmp_path, content)
+
+    text = section(page)
+    assert "2 windows with the prompt delayed by 200 and 300 ns." in text
+    assert "a pair of one decay, the prompt of another – – " in text
+    assert "nan" not in text.lower().replace("annihilation", "")
+    assert "would tell how much of it there is" in text
+    assert (tmp_path / "figures" / "delayed-windows.png").exists()
+
+
+def test_page_of_located_events_says_that_the_sideband_is_all_there_is(
+    tmp_path, make_content, make_randoms
+):
+    content = make_content(
+        randoms=make_randoms(n_sets=(0, 0, 0), with_truth=False), windows=PROMPT_ONLY, signals=None
+    )
+
+    _, page = write(tmp_path, content)
+
+    text = section(page)
+    assert "The input holds no singles, so there are no delayed windows" in text
+    assert "Estimate" not in text
+    assert "In each region" not in text
+    assert "the spectrum before −1.0 ns (sideband)" in text
+    assert "windows with a delayed prompt" not in text.partition("Are they flat?")[2]
+    assert "the input cannot tell; singles could" in text
+    assert not (tmp_path / "figures" / "randoms.png").exists()
+
+
+def test_page_of_singles_without_delayed_windows_says_how_to_make_some(make_content, make_randoms):
+    randoms = make_randoms(n_sets=(0, 0, 0), with_truth=False)
+
+    text = section(render(make_content(randoms=randoms, windows=PROMPT_ONLY)))
+
+    assert "select.delays_ns and select.photon_delays_ns make some" in text
+
+
+@pytest.mark.parametrize(
+    ("background", "left_out", "reading"),
+    [
+        ("flat", "Class II is not, and is left out", "even in Δt"),
+        ("delayed", "Class II is in none of them", "whose prompt is unrelated"),
+        ("four-set", "leaves out no class", "the randoms of all classes"),
+    ],
+)
+def test_page_says_what_each_background_leaves_out(
+    make_content, make_fit, background, left_out, reading
+):
+    page = render(content_with(make_content, make_fit, background))
+
+    text = section(page)
+    assert f"The background of this study, {background} ," in text
+    assert left_out in text
+    assert f"With the background of this study, {background} , these are" in page.text
+    assert reading in page.text
+    # What is said of class II in the signal is said of the backgrounds that leave it there.
+    assert ("remain in the signal" in page.text) == (background != "four-set")
+    assert ("four-set , all classes" in page.text) == (background != "four-set")
+
+
+def test_page_compares_the_mean_lives_of_two_backgrounds_where_both_were_fitted(
+    make_content, make_fit, make_randoms
+):
+    both = render(content_with(make_content, make_fit, "flat"))
+    one = render(
+        content_with(
+            make_content, make_fit, "flat", randoms=make_randoms(tau_ops_four_set_ns=np.nan)
+        )
+    )
+
+    assert "flat , of this study 1.900 ± 0.020 four-set , all classes 2.000 ± 0.030" in both.text
+    assert "of this study 1.900" not in one.text
+
+
+def test_page_tells_whether_the_unrelated_randoms_and_the_sideband_are_flat(
+    make_content, make_randoms
+):
+    flat = make_randoms()
+    slope = np.linspace(400.0, 100.0, 100)
+    bent = measure_shape(slope, flat.edges_ns)
+    assert bent.order > 0
+
+    even = section(render(make_content(randoms=flat)))
+    uneven = section(
+        render(
+            make_content(
+                randoms=replace(flat, shape=bent, sideband=replace(flat.sideband, shape=bent))
+            )
+        )
+    )
+
+    assert f"flat {number(flat.shape.p_flat, 2)}" in even
+    assert "Nothing speaks against a flat spectrum before the peak" in even
+    assert f"smooth curve of order {bent.order} < 0.0001" in uneven
+    assert "The unrelated randoms are not flat" in uneven
+    assert "The spectrum before the peak is not flat" in uneven
+
+
+def test_page_of_a_spectrum_without_bins_before_the_peak_says_so(make_content, make_randoms):
+    with_windows = make_randoms(sideband=None)
+    without = make_randoms(n_sets=(0, 0, 0), sideband=None)
+
+    assert "too few bins before the peak" in section(render(make_content(randoms=with_windows)))
+    assert "and too few bins before the peak" in section(render(make_content(randoms=without)))
+
+
+def test_page_of_randoms_without_any_count_has_no_nan(tmp_path, make_content, make_randoms):
+    nothing = make_randoms(
+        scale=0.0,
+        signal=np.nan,
+        tau_ops_ns=np.nan,
+        tau_ops_error_ns=np.nan,
+        tau_ops_four_set_ns=np.nan,
+        tau_ops_four_set_error_ns=np.nan,
+    )
+
+    _, page = write(tmp_path, make_content(fits=[], randoms=nothing))
+
+    assert "nan" not in page.text.split()
+    assert (tmp_path / "figures" / "randoms.png").exists()
+
+
 def test_page_shows_all_settings_and_seconds(content):
     page = render(content)
 
@@ -278,10 +461,11 @@ def test_every_status_has_words():
         (2.01349, 0.0213, "2.013 ± 0.021"),
         (2.0, 0.0996, "2.00 ± 0.10"),
         (2.0, 0.996, "2.0 ± 1.0"),
-        (1234.5, 57.0, "1234 ± 57"),
-        (1234.5, 570.0, "1234 ± 570"),
+        (1234.5, 57.0, "1,234 ± 57"),
+        (1234.5, 570.0, "1,234 ± 570"),
         (0.125, 0.0, "0.125"),
         (0.125, np.nan, "0.125"),
+        (-0.25, 0.25, "−0.25 ± 0.25"),
         (np.nan, 0.1, "–"),
     ],
 )
@@ -309,3 +493,9 @@ def test_shares_are_per_cent():
     assert share_of(1, 100_000) == "< 0.01"
     assert share_of(1, 3) == "33.3"
     assert share_of(0, 0) == "–"
+
+
+def test_chances_have_no_digits_that_mean_nothing():
+    assert chance(0.4321) == "0.43"
+    assert chance(1e-30) == "< 0.0001"
+    assert chance(np.nan) == "–"

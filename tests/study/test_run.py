@@ -296,6 +296,9 @@ def test_spectra_hold_counts_and_fitted_components(study_file, tmp_path):
     with np.load(tmp_path / "results" / "spectra.npz") as arrays:
         assert_array_equal(arrays["regions"], ["phantom", "sphere_37mm"])
         assert_array_equal(arrays["counts"], result.spectra.counts)
+        for kind, name in enumerate(("delayed_prompt", "delayed_photon", "delayed_both")):
+            assert_array_equal(arrays[name], result.spectra.delayed[:, kind])
+        assert not arrays["class_2"].any()  # no windows tell it
         total = sum(arrays[name] for name in ("pps", "direct", "ops", "background"))
     assert_allclose(total[0], result.regions[0].expected.sum(axis=0))
     with uproot.open(tmp_path / "results" / "spectra.root") as file:
@@ -564,3 +567,65 @@ def test_a_prompt_window_that_cuts_into_the_spectrum_is_a_warning(study_file):
     assert any("prompt_window_ns = [-5, 15] cuts raw times" in text for text in result.warnings)
     wide = changed(study_file, ("prompt_window_ns = [-5, 15]", "prompt_window_ns = [-20, 40]"))
     assert not any("cuts raw times" in text for text in run_study(wide).warnings)
+
+
+FOUR_SET = (
+    (
+        "delays_ns = [200.0, 300.0]",
+        "delays_ns = [200.0, 300.0]\nphoton_delays_ns = [200.0, -200.0]",
+    ),
+    ('background = "delayed"', 'background = "four-set"'),
+)
+
+
+def test_the_summary_holds_the_classes_of_randoms_beside_the_truth(study_file, tmp_path):
+    result = run_and_write(changed(study_file, *FOUR_SET))
+
+    randoms = json.loads((tmp_path / "results" / "summary.json").read_text())["randoms"]
+    assert randoms["n_windows"] == {"delayed_prompt": 2, "delayed_photon": 2, "delayed_both": 2}
+    assert [row["name"] for row in randoms["spectra"]] == ["all", "phantom", "sphere_37mm"]
+    every, phantom, _ = randoms["spectra"]
+    assert every["n_events"] == sum(randoms["truth"].values()) == result.total.counts.sum()
+    assert phantom["n_events"] == result.regions[0].n_events
+    truth = randoms["truth"]
+    for row, true in (
+        ("class_2", truth["class_2"]),
+        ("unrelated", truth["class_1"] + truth["class_3"]),
+        ("total", truth["class_1"] + truth["class_2"] + truth["class_3"]),
+    ):
+        assert abs(every[row] - true) < 4 * np.hypot(every[f"{row}_error"], np.sqrt(true))
+    assert_allclose(randoms["class_2_share"], every["class_2"] / result.randoms.signal)
+    assert randoms["shape"]["order"] == 0
+    assert 0 < randoms["shape"]["p_flat"] <= 1
+    assert randoms["sideband"]["n_events"] > 0
+    assert randoms["sideband"]["stop_ns"] < 0
+    assert randoms["tau_ops_four_set_ns"] == randoms["tau_ops_ns"]
+    assert randoms["tau_ops_error_ns"] > 0
+    with np.load(tmp_path / "results" / "spectra.npz") as arrays:
+        assert arrays["class_2"][0].sum() > 0
+        assert np.all(arrays["class_2"] <= arrays["background"])
+
+
+def test_classes_that_no_window_tells_are_null_in_the_summary(study_file, tmp_path):
+    run_and_write(read_study(study_file))
+
+    randoms = json.loads((tmp_path / "results" / "summary.json").read_text())["randoms"]
+    row = randoms["spectra"][0]
+    assert row["unrelated"] > 0
+    for name in ("class_1", "class_2", "class_3", "total", "total_error"):
+        assert row[name] is None
+    assert randoms["class_2_share"] is None
+    assert randoms["tau_ops_four_set_ns"] is None
+
+
+def test_located_events_have_a_sideband_and_no_classes(tmp_path):
+    study = events_study(tmp_path)
+
+    run_and_write(study)
+
+    randoms = json.loads((tmp_path / "results" / "summary.json").read_text())["randoms"]
+    assert sum(randoms["n_windows"].values()) == 0
+    assert randoms["truth"] is None
+    assert randoms["shape"] is None
+    assert randoms["spectra"][0]["unrelated"] is None
+    assert set(randoms["sideband"]) == {"stop_ns", "n_events", "p_flat"}
