@@ -6,6 +6,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from psimg.core._chords import ball_chord, on_segment, slab_chord, voxel_chord
 from psimg.core.columns import freeze
 from psimg.core.errors import SettingsError
 from psimg.core.grid import VoxelGrid
@@ -31,6 +32,24 @@ class Region(Protocol):
         """Return (N,) whether each of the (N, 3) points is inside."""
         ...
 
+    def chord(
+        self, start_mm: NDArray[np.float64], end_mm: NDArray[np.float64]
+    ) -> NDArray[np.float64]:
+        """Find where segments enter and leave.
+
+        Parameters
+        ----------
+        start_mm, end_mm : (N, 3) array
+            Ends of each segment [mm].
+
+        Returns
+        -------
+        (N, 2) float64 array
+            Share of the way from start to end, 0 to 1, at which the segment enters and at which
+            it leaves; 0 or 1 for an end that is inside, NaN, NaN where it misses.
+        """
+        ...
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Everywhere:
@@ -46,6 +65,12 @@ class Everywhere:
     def contains(self, position_mm: NDArray[np.float64]) -> NDArray[np.bool_]:
         """Return (N,) True for each of the (N, 3) points."""
         return np.ones(len(position_mm), np.bool_)
+
+    def chord(
+        self, start_mm: NDArray[np.float64], end_mm: NDArray[np.float64]
+    ) -> NDArray[np.float64]:
+        """Return (N, 2) shares of the way, always 0 and 1."""
+        return np.tile([0.0, 1.0], (len(start_mm), 1))
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -69,6 +94,13 @@ class Sphere:
         """Return (N,) whether each of the (N, 3) points is inside."""
         offset = position_mm - np.asarray(self.centre_mm)
         return np.asarray(np.einsum("ij,ij->i", offset, offset) <= self.radius_mm**2)
+
+    def chord(
+        self, start_mm: NDArray[np.float64], end_mm: NDArray[np.float64]
+    ) -> NDArray[np.float64]:
+        """Return (N, 2) shares of the way at which segments enter and leave, NaN if missed."""
+        centre = np.asarray(self.centre_mm)
+        return on_segment(ball_chord(start_mm - centre, end_mm - centre, self.radius_mm))
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -96,6 +128,17 @@ class Cylinder:
         inside = (x * x + y * y <= self.radius_mm**2) & (np.abs(z) <= self.half_length_mm)
         return np.asarray(inside)
 
+    def chord(
+        self, start_mm: NDArray[np.float64], end_mm: NDArray[np.float64]
+    ) -> NDArray[np.float64]:
+        """Return (N, 2) shares of the way at which segments enter and leave, NaN if missed."""
+        start, end = start_mm - np.asarray(self.centre_mm), end_mm - np.asarray(self.centre_mm)
+        half = self.half_length_mm
+        return on_segment(
+            ball_chord(start[:, :2], end[:, :2], self.radius_mm),
+            slab_chord(start[:, 2], end[:, 2], -half, half),
+        )
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Box:
@@ -119,6 +162,12 @@ class Box:
         """Return (N,) whether each of the (N, 3) points is inside."""
         offset = np.abs(position_mm - np.asarray(self.centre_mm))
         return np.asarray(np.all(offset <= np.asarray(self.half_length_mm), axis=1))
+
+    def chord(
+        self, start_mm: NDArray[np.float64], end_mm: NDArray[np.float64]
+    ) -> NDArray[np.float64]:
+        """Return (N, 2) shares of the way at which segments enter and leave, NaN if missed."""
+        return _box_chord(start_mm, end_mm, *self.bounds_mm)
 
 
 @dataclass(frozen=True, eq=False, kw_only=True, slots=True)
@@ -146,3 +195,29 @@ class Mask:
         """Return (N,) whether each of the (N, 3) points is inside."""
         voxel = self.grid.voxel_of(position_mm)
         return np.asarray((voxel >= 0) & self.inside.reshape(-1)[np.maximum(voxel, 0)])
+
+    def chord(
+        self, start_mm: NDArray[np.float64], end_mm: NDArray[np.float64]
+    ) -> NDArray[np.float64]:
+        """Return (N, 2) shares of the way at which segments enter and leave, NaN if missed.
+
+        A segment enters at the first face of a voxel that is set and leaves at the last one: what
+        is not set between the two does not matter.
+        """
+        low, high = self.bounds_mm
+        limits = _box_chord(start_mm, end_mm, low, high)
+        size = np.asarray(self.grid.voxel_mm)
+        n_voxel = np.rint((high - low) / size).astype(int)
+        planes = [low[k] + size[k] * np.arange(1, n_voxel[k]) for k in range(3)]
+        return voxel_chord(start_mm, end_mm, limits, planes, self.contains)
+
+
+def _box_chord(
+    start: NDArray[np.float64],
+    end: NDArray[np.float64],
+    low: NDArray[np.float64],
+    high: NDArray[np.float64],
+) -> NDArray[np.float64]:
+    """Return (N, 2) where segments cross the box between two corners."""
+    slabs = (slab_chord(start[:, k], end[:, k], low[k], high[k]) for k in range(3))
+    return on_segment(*slabs)
