@@ -1,7 +1,15 @@
 """From singles to annihilation points with a time difference."""
 
 from psimg.events.locate import locate_pairs, locate_triplets
+from psimg.events.offsets import OffsetOptions, Offsets, estimate_offsets
 from psimg.events.order import sort_chunks, with_last
+from psimg.events.pairs import (
+    PairOptions,
+    PairResiduals,
+    ResidualRange,
+    find_pairs,
+    measure_pairs,
+)
 from psimg.events.select import (
     Carry,
     FoundTriplets,
@@ -10,6 +18,7 @@ from psimg.events.select import (
     find_triplets,
     within_windows,
 )
+from psimg.events.timing import PromptWalk, TimingTable, correct_times, count_uncorrected
 from psimg.events.values import LifetimeEvents, Origin, Pairs, Singles, Triplets
 from psimg.events.windows import Window, WindowKind, windows_of
 
@@ -17,17 +26,29 @@ __all__ = [
     "Carry",
     "FoundTriplets",
     "LifetimeEvents",
+    "OffsetOptions",
+    "Offsets",
     "Origin",
+    "PairOptions",
+    "PairResiduals",
     "Pairs",
+    "PromptWalk",
+    "ResidualRange",
     "SelectOptions",
     "Singles",
+    "TimingTable",
     "Triplets",
     "Window",
     "WindowKind",
+    "correct_times",
+    "count_uncorrected",
     "drop_close_pairs",
+    "estimate_offsets",
+    "find_pairs",
     "find_triplets",
     "locate_pairs",
     "locate_triplets",
+    "measure_pairs",
     "sort_chunks",
     "windows_of",
     "with_last",
