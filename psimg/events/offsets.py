@@ -204,8 +204,8 @@ def estimate_offsets(
     else:
         raise DataError(
             f"the offsets did not settle in {options.max_passes} passes (the last step was "
-            f"{size:.2g} of their errors); give more labels one offset (block), or use a longer "
-            "acquisition"
+            f"{size:.2g} of their errors); the activity must fill the region evenly, or be small; "
+            "otherwise give more labels one offset (block), or use a longer acquisition"
         )
     if not good.any():
         raise DataError(

@@ -11,7 +11,7 @@ from psimg.events.pairs import PairResiduals, ResidualRange
 
 FloatArray = NDArray[np.float64]
 
-N_CHORD = 16
+N_CHORD = 32
 """C classes of the length of the chord."""
 _N_CUT = 4
 """Times that cut and width of the residuals are made to agree."""

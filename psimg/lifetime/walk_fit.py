@@ -1,6 +1,7 @@
 """Time walk of the prompt: the shift of the dt spectrum with the prompt's energy."""
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,19 +12,18 @@ from psimg.events.timing import PromptWalk
 from psimg.lifetime.model import OPS, LifetimeModel, Response
 from psimg.lifetime.spectrum_fit import fit_spectrum
 from psimg.lifetime.values import FitOptions, SpectrumFit
+from psimg.spectra.randoms import DelayedSpectrum, measure_shape
+from psimg.spectra.values import LifetimeSpectra
 
 _MIN_EVENTS = 2000
 """Events that a bin of the energy needs: mu is then good to about 5 ps."""
 
 
 def fit_walk(
-    counts: NDArray[np.int64],
-    edges_ns: NDArray[np.float64],
+    spectra: LifetimeSpectra,
     edges_kev: NDArray[np.float64],
     *,
     model: LifetimeModel | None = None,
-    delayed: NDArray[np.int64] | None = None,
-    n_delays: int = 0,
     n_bins: int = 8,
     options: FitOptions | None = None,
 ) -> tuple[PromptWalk | None, SpectrumFit]:
@@ -36,18 +36,12 @@ def fit_walk(
 
     Parameters
     ----------
-    counts : (E, B) array
-        Events by the prompt's energy and dt, in narrow bins of the energy.
-    edges_ns : (B+1,) array
-        Edges of dt [ns].
+    spectra : LifetimeSpectra
+        One row per narrow bin of the prompt's energy, as if it were a region.
     edges_kev : (E+1,) array
-        Edges of the energy [keV].
+        Edges of these bins [keV].
     model : LifetimeModel, optional
         Components, intensity rule and background; mu and sigma are fitted whatever it says.
-    delayed : (E,) array, optional
-        Events of the delayed windows, for the ``delayed`` background.
-    n_delays : int
-        Number of delayed windows.
     n_bins : int
         Number of bins to merge the energy into, of about equally many events; fewer where events
         are few.
@@ -67,11 +61,7 @@ def fit_walk(
         If the spectrum of all events cannot be fitted.
     """
     model = replace(model or LifetimeModel(), response=Response())
-    delayed = np.zeros(len(counts), np.int64) if delayed is None else delayed
-    total = fit_spectrum(
-        counts.sum(axis=0), edges_ns, model=model, n_delayed=float(delayed.sum()),
-        n_delays=n_delays, options=options, name="all prompts",
-    )  # fmt: skip
+    total = fit_all_prompts(spectra, model=model, options=options)
     if total.status != FitStatus.OK:
         raise DataError(
             f"the dt spectrum of all {total.n_events} events could not be fitted "
@@ -80,19 +70,48 @@ def fit_walk(
         )
     fixed = _with_fitted_shape(model, total)
     for n in range(min(n_bins, total.n_events // _MIN_EVENTS), 1, -1):
-        first = _equal_bins(counts.sum(axis=1), n)
-        fits = [
-            fit_spectrum(
-                part, edges_ns, model=fixed, n_delayed=float(late), n_delays=n_delays,
-                options=options, name=f"prompts in bin {i}",
-            )
-            for i, (part, late) in enumerate(
-                zip(np.add.reduceat(counts, first), np.add.reduceat(delayed, first), strict=True)
-            )
-        ]  # fmt: skip
+        first = _equal_bins(spectra.counts.sum(axis=1), n)
+        fits = _fit_rows(spectra, first, fixed, options)
         if all(np.isfinite(fit.error("mu_ns")) for fit in fits):
-            return _walk_of(fits, edges_kev[np.append(first, len(counts))]), total
+            return _walk_of(fits, edges_kev[np.append(first, len(spectra))]), total
     return None, total
+
+
+def fit_all_prompts(
+    spectra: LifetimeSpectra,
+    *,
+    model: LifetimeModel | None = None,
+    options: FitOptions | None = None,
+) -> SpectrumFit:
+    """Fit the sum of the spectra of all energies, mu and sigma free."""
+    model = replace(model or LifetimeModel(), response=Response())
+    return _fit_rows(spectra, np.zeros(1, np.int64), model, options)[0]
+
+
+def _fit_rows(
+    spectra: LifetimeSpectra,
+    first: NDArray[np.int64],
+    model: LifetimeModel,
+    options: FitOptions | None,
+) -> list[SpectrumFit]:
+    """Fit the sums of the rows from each of ``first`` up to the next."""
+    counts = np.add.reduceat(spectra.counts.astype(np.int64), first)
+    delayed = np.add.reduceat(spectra.delayed.astype(np.float64), first)
+    # Unrelated randoms know nothing of the prompt's energy: all rows together give their shape.
+    shape = measure_shape(delayed[:, 0].sum(axis=0), spectra.edges_ns).shares
+    return [
+        fit_spectrum(
+            row,
+            spectra.edges_ns,
+            model=model,
+            delayed=DelayedSpectrum(
+                prompt=prompt, photon=photon, both=both, n_sets=spectra.n_sets, shape=shape
+            ),
+            options=options,
+            name=f"prompts in bin {i}",
+        )
+        for i, (row, (prompt, photon, both)) in enumerate(zip(counts, delayed, strict=True))
+    ]
 
 
 def _with_fitted_shape(model: LifetimeModel, fit: SpectrumFit) -> LifetimeModel:
@@ -105,7 +124,7 @@ def _with_fitted_shape(model: LifetimeModel, fit: SpectrumFit) -> LifetimeModel:
     return replace(model, components=only_ops, intensities="fixed")
 
 
-def _equal_bins(n_events: NDArray[np.int64], n: int) -> NDArray[np.int64]:
+def _equal_bins(n_events: NDArray[np.integer[Any]], n: int) -> NDArray[np.int64]:
     """Return the (n,) first narrow bin of each of ``n`` bins of about equally many events."""
     filled = np.cumsum(n_events) / n_events.sum()
     first = np.searchsorted(filled, np.arange(1, n) / n) + 1

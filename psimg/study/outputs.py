@@ -288,10 +288,24 @@ def _summary(result: StudyResult, created: str) -> dict[str, Any]:
                 result.study.files, result.formats, result.input_sha256, strict=True
             )
         ],
+        "timing": _timing(result),
         "settings": settings_as_used(result),
     }
     clean: dict[str, Any] = _without_nan(summary)
     return clean
+
+
+def _timing(result: StudyResult) -> dict[str, Any] | None:
+    table = result.study.timing
+    if table is None:
+        return None
+    return {
+        "file": str(result.study.timing_path),
+        "sha256": result.timing_sha256,
+        "n_detectors": len(table),
+        "labels_per_detector": table.block,
+        "walk": table.walk is not None,
+    }
 
 
 def _error(fit: SpectrumFit, parameter: str) -> float | None:

@@ -4,6 +4,7 @@ from numpy.testing import assert_allclose
 
 from psimg.core import DataError
 from psimg.lifetime import fit_walk
+from psimg.spectra import LifetimeSpectra
 
 EDGES = np.linspace(-5.0, 15.0, 201)
 EDGES_KEV = np.linspace(700.0, 1300.0, 61)
@@ -22,11 +23,24 @@ def draw(n, rng, *, slope=0.0, n_random=0):
     return counts.astype(np.int64)
 
 
+def as_spectra(counts):
+    return LifetimeSpectra(
+        edges_ns=EDGES,
+        counts=counts,
+        delayed=np.zeros((len(counts), 3, counts.shape[1])),
+        n_sets=(0, 0, 0),
+        n_events=int(counts.sum()),
+        n_outside=0,
+        n_outside_dt=0,
+        names=tuple(f"{low:g} keV" for low in EDGES_KEV[:-1]),
+    )
+
+
 def test_the_walk_is_the_delay_of_prompts_by_their_energy():
     rng = np.random.default_rng(1)
     counts = draw(400_000, rng, slope=0.1, n_random=100_000)
 
-    walk, total = fit_walk(counts, EDGES, EDGES_KEV)
+    walk, total = fit_walk(as_spectra(counts), EDGES_KEV)
 
     assert len(walk) == 8
     assert total.n_events == counts.sum()
@@ -48,7 +62,7 @@ def test_without_a_walk_the_pulls_have_width_one():
     rng = np.random.default_rng(2)
     pulls = []
     for _ in range(20):
-        walk, _ = fit_walk(draw(40_000, rng, n_random=10_000), EDGES, EDGES_KEV, n_bins=5)
+        walk, _ = fit_walk(as_spectra(draw(40_000, rng, n_random=10_000)), EDGES_KEV, n_bins=5)
         pulls.append(walk.walk_ns / walk.error_ns)
 
     pulls = np.concatenate(pulls)
@@ -59,8 +73,8 @@ def test_without_a_walk_the_pulls_have_width_one():
 def test_few_events_make_fewer_bins_and_very_few_none():
     rng = np.random.default_rng(3)
 
-    some, _ = fit_walk(draw(6_500, rng), EDGES, EDGES_KEV)
-    few, total = fit_walk(draw(3_000, rng), EDGES, EDGES_KEV)
+    some, _ = fit_walk(as_spectra(draw(6_500, rng)), EDGES_KEV)
+    few, total = fit_walk(as_spectra(draw(3_000, rng)), EDGES_KEV)
 
     assert len(some) == 3
     assert some.edges_kev[0] == 700.0
@@ -71,4 +85,4 @@ def test_few_events_make_fewer_bins_and_very_few_none():
 
 def test_no_events_are_an_error():
     with pytest.raises(DataError, match="spectrum of all 0 events could not be fitted"):
-        fit_walk(np.zeros((60, 200), np.int64), EDGES, EDGES_KEV)
+        fit_walk(as_spectra(np.zeros((60, 200))), EDGES_KEV)
