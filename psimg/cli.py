@@ -133,6 +133,44 @@ def inspect(
         print(f"\nstudy file: {study}; run it with: psimg run {study}")
 
 
+@app.command(
+    epilog="Example: psimg calibrate study.toml --block 64 --output timing.csv",
+    help="Measure time offsets of the detectors and the prompt's time walk from a study's files. "
+    "The region must be filled uniformly, or be small. The table goes into the study as "
+    "input.timing.",
+)
+@_command
+def calibrate(
+    study: Annotated[Path, typer.Argument(metavar="STUDY.toml", help="The study file.")],
+    output: Annotated[
+        Path | None, typer.Option(help="The table to write; timing.csv beside the study file.")
+    ] = None,
+    block: Annotated[int, typer.Option(min=1, help="Detector labels that share an offset.")] = 1,
+    region: Annotated[
+        str | None, typer.Option(help="Region of the activity; select.object when left out.")
+    ] = None,
+    overwrite: Annotated[bool, typer.Option(help="Replace an earlier table.")] = False,
+) -> None:
+    """Calibrate the timing and print what it does."""
+    from psimg.events import OffsetOptions
+    from psimg.study import calibrate_and_write, read_study
+    from psimg.study.calibrate import describe
+
+    checked = read_study(study, with_timing=False)
+    path = output or study.parent / "timing.csv"
+    with _Bars() as bars:
+        calibration = calibrate_and_write(
+            checked,
+            path,
+            region=region,
+            options=OffsetOptions(block=block),
+            overwrite=overwrite,
+            progress=bars.update,
+        )
+    print(describe(calibration))
+    print(f"timing table: {path}")
+
+
 class _Bars:
     """One progress bar per stage, on standard error."""
 

@@ -24,7 +24,7 @@ def run(monkeypatch, capsys):
     root.handlers[:] = handlers
 
 
-@pytest.mark.parametrize("command", ["demo", "run", "inspect"])
+@pytest.mark.parametrize("command", ["demo", "run", "inspect", "calibrate"])
 def test_every_command_has_help_with_an_example(run, command):
     status, out, _ = run(command, "--help")
 

@@ -2,7 +2,15 @@
 
 from psimg.events.cuts import CutOptions, CutTriplets, cut_pairs, cut_triplets
 from psimg.events.locate import locate_pairs, locate_triplets
+from psimg.events.offsets import OffsetOptions, Offsets, estimate_offsets
 from psimg.events.order import sort_chunks, with_last
+from psimg.events.pairs import (
+    PairOptions,
+    PairResiduals,
+    ResidualRange,
+    find_pairs,
+    measure_pairs,
+)
 from psimg.events.select import (
     Carry,
     FoundTriplets,
@@ -11,6 +19,7 @@ from psimg.events.select import (
     within_windows,
 )
 from psimg.events.signal import ENERGY, TOT, Signal, SignalWindows
+from psimg.events.timing import PromptWalk, TimingTable, correct_times, count_uncorrected
 from psimg.events.values import LifetimeEvents, Origin, Pairs, Singles, Triplets
 from psimg.events.windows import Window, WindowKind, windows_of
 
@@ -22,20 +31,32 @@ __all__ = [
     "CutTriplets",
     "FoundTriplets",
     "LifetimeEvents",
+    "OffsetOptions",
+    "Offsets",
     "Origin",
+    "PairOptions",
+    "PairResiduals",
     "Pairs",
+    "PromptWalk",
+    "ResidualRange",
     "SelectOptions",
     "Signal",
     "SignalWindows",
     "Singles",
+    "TimingTable",
     "Triplets",
     "Window",
     "WindowKind",
+    "correct_times",
+    "count_uncorrected",
     "cut_pairs",
     "cut_triplets",
+    "estimate_offsets",
+    "find_pairs",
     "find_triplets",
     "locate_pairs",
     "locate_triplets",
+    "measure_pairs",
     "sort_chunks",
     "windows_of",
     "with_last",

@@ -180,3 +180,16 @@ class LifetimeEvents(_Rows):
 
     def __len__(self) -> int:
         return len(self.dt_ns)
+
+
+def require_energy(singles: Singles) -> NDArray[np.float64]:
+    """Return the (N,) energies of singles [keV]; `DataError` where they have times over threshold.
+
+    The timing calibration knows energies only.
+    """
+    if singles.energy_kev is None:
+        raise DataError(
+            "the singles have no energy, which a timing calibration needs; map the energy column "
+            "(input.columns.energy)"
+        )
+    return singles.energy_kev

@@ -12,6 +12,7 @@ from psimg.lifetime.model import (
 from psimg.lifetime.spectrum_fit import calibrate_response, fit_regions, fit_spectrum
 from psimg.lifetime.values import FitOptions, SpectrumFit
 from psimg.lifetime.voxel_fit import fit_voxels
+from psimg.lifetime.walk_fit import fit_walk
 
 __all__ = [
     "DIRECT",
@@ -26,5 +27,6 @@ __all__ = [
     "fit_regions",
     "fit_spectrum",
     "fit_voxels",
+    "fit_walk",
     "standard_components",
 ]

@@ -12,6 +12,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from psimg.core.columns import freeze
+from psimg.core.errors import DataError
 from psimg.core.scanner import FWHM_PER_SIGMA, SPEED_OF_LIGHT_MM_NS, Scanner
 from psimg.events.order import sort_chunks
 from psimg.events.values import Singles
@@ -23,7 +25,7 @@ ELECTRON_KEV = 510.99895
 FloatArray = NDArray[np.float64]
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@dataclass(frozen=True, eq=False, kw_only=True, slots=True)
 class ToyDetector:
     """What a crystal does with a photon; round numbers in the range of 20 mm of LSO."""
 
@@ -39,6 +41,23 @@ class ToyDetector:
     """Lowest energy recorded [keV]."""
     crystal_mm: float = 3.2
     """Pitch of the crystals; a single is placed at the centre of its crystal's front [mm]."""
+    offset_ns: FloatArray | None = None
+    """(crystals,) how late each crystal reports a photon; None for a perfect clock [ns]."""
+    walk_ns: float = 0.0
+    """Delay of a photon of 511 keV against one of infinite energy; it goes as one over the root of
+    the energy, as that of a leading edge on noise does [ns]."""
+
+    def __post_init__(self) -> None:
+        if self.offset_ns is not None:
+            freeze(self, offset_ns=(np.float64, len(self.offset_ns)))
+
+    def crystals(self, scanner: Scanner) -> tuple[int, int]:
+        """Return how many crystals the ring has around and along its axis.
+
+        Crystal ``n`` is number ``n % around`` of row ``n // around``.
+        """
+        around = round(2 * np.pi * scanner.radius_mm / self.crystal_mm)
+        return around, round(scanner.length_mm / self.crystal_mm)
 
 
 def simulate_singles(
@@ -72,7 +91,7 @@ def simulate_singles(
     positron_share : float
         Share of decays with a positron; that of 44Sc by default (ENSDF).
     detector : ToyDetector, optional
-        Chances of detection.
+        Chances of detection, time offsets and time walk.
     chunk_decays : int
         Mean number of decays per chunk.
 
@@ -80,7 +99,19 @@ def simulate_singles(
     ------
     Singles
         Detected photons with ``decay``, the number of the decay each comes from.
+
+    Raises
+    ------
+    DataError
+        If the detector has time offsets, but not one per crystal.
     """
+    detector = detector or ToyDetector()
+    around, along = detector.crystals(scanner)
+    if detector.offset_ns is not None and len(detector.offset_ns) != around * along:
+        raise DataError(
+            f"offset_ns has {len(detector.offset_ns)} offsets, and the ring {around * along} "
+            "crystals; give one per crystal"
+        )
     chunks = _unsorted_chunks(
         phantom,
         scanner=scanner,
@@ -89,7 +120,7 @@ def simulate_singles(
         rng=rng,
         prompt_kev=prompt_kev,
         positron_share=positron_share,
-        detector=detector or ToyDetector(),
+        detector=detector,
         chunk_decays=chunk_decays,
     )
     # Late annihilations of one chunk lie among the singles of the next: o-Ps may live 100 ns.
@@ -187,7 +218,13 @@ def _detect(
     energy = energy + fwhm / FWHM_PER_SIGMA * rng.standard_normal(n)
     arrival = time_ns + distance / SPEED_OF_LIGHT_MM_NS
     arrival += scanner.sigma_single_ns * rng.standard_normal(n)
-    position, crystal = _crystal_of(hit, scanner, detector.crystal_mm)
+    position, crystal = _crystal_of(hit, scanner, detector)
+    if detector.offset_ns is not None:
+        arrival += detector.offset_ns[crystal]
+    if detector.walk_ns:
+        # Energies below the threshold are dropped; near zero the walk would have no end.
+        seen_kev = np.maximum(energy, detector.threshold_kev)
+        arrival += detector.walk_ns * np.sqrt(ELECTRON_KEV / seen_kev)
     singles = Singles(
         time_ns=arrival, energy_kev=energy, position_mm=position, detector=crystal, decay=decay
     )
@@ -203,11 +240,10 @@ def _distance_to_ring(point: FloatArray, direction: FloatArray, radius: float) -
 
 
 def _crystal_of(
-    hit: FloatArray, scanner: Scanner, pitch: float
+    hit: FloatArray, scanner: Scanner, detector: ToyDetector
 ) -> tuple[FloatArray, NDArray[np.int64]]:
     """Return the centre of the front of the crystal that was hit, and its number."""
-    n_around = round(2 * np.pi * scanner.radius_mm / pitch)
-    n_along = round(scanner.length_mm / pitch)
+    n_around, n_along = detector.crystals(scanner)
     angle = np.arctan2(hit[:, 1], hit[:, 0]) / (2 * np.pi) * n_around
     around = np.floor(angle).astype(np.int64) % n_around
     along = np.floor((hit[:, 2] / scanner.length_mm + 0.5) * n_along).astype(np.int64)

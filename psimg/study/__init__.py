@@ -1,5 +1,6 @@
 """A study: its file, its run over chunks, its outputs."""
 
+from psimg.study.calibrate import Calibration, calibrate_and_write, calibrate_timing
 from psimg.study.config import Study, read_study
 from psimg.study.demo import DemoResult, run_demo
 from psimg.study.inspect import Inspection, inspect_file, write_study
@@ -7,10 +8,13 @@ from psimg.study.record import run_and_write
 from psimg.study.run import StudyResult, run_study
 
 __all__ = [
+    "Calibration",
     "DemoResult",
     "Inspection",
     "Study",
     "StudyResult",
+    "calibrate_and_write",
+    "calibrate_timing",
     "inspect_file",
     "read_study",
     "run_and_write",

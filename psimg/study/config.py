@@ -16,9 +16,11 @@ from psimg.core.isotopes import ISOTOPES
 from psimg.core.regions import Mask, Region
 from psimg.core.scanner import Scanner
 from psimg.events.signal import ENERGY, TOT
+from psimg.events.timing import TimingTable
 from psimg.events.windows import n_sets_of
 from psimg.io.mapping import ColumnSpec
 from psimg.io.nifti import read_mask
+from psimg.io.timing_table import read_timing_table
 from psimg.lifetime.model import Component, Response, require_windows
 from psimg.study.sections import REGION_SPECS, MaskSpec, StudyFile
 
@@ -38,15 +40,21 @@ class Study:
     through: Region | None
     """The region that ``select.lor_through`` names."""
     directory: Path
+    timing_path: Path | None = None
+    """The timing table, where the study names one."""
+    timing: TimingTable | None = None
+    """What the timing table holds."""
 
 
-def read_study(path: Path | str) -> Study:
+def read_study(path: Path | str, *, with_timing: bool = True) -> Study:
     """Read and check a study file.
 
     Parameters
     ----------
     path : Path or str
         The TOML file; paths in it are relative to it.
+    with_timing : bool
+        False to leave the timing table aside that the study names, and that may not exist yet.
 
     Returns
     -------
@@ -75,7 +83,7 @@ def read_study(path: Path | str) -> Study:
     try:
         _refuse_two_signals(raw)
         settings = TypeAdapter(StudyFile).validate_python(_with_isotope(raw))
-        return _prepare(path, settings)
+        return _prepare(path, settings, with_timing)
     except ValidationError as error:
         raise SettingsError(f"{path}: {_explain(error)}") from None
     except PsimgError as error:
@@ -111,7 +119,7 @@ def _with_isotope(raw: dict[str, Any]) -> dict[str, Any]:
     return {**raw, "select": {**windows, **select}}
 
 
-def _prepare(path: Path, settings: StudyFile) -> Study:
+def _prepare(path: Path, settings: StudyFile, with_timing: bool) -> Study:
     base = path.parent
     files = tuple(file for pattern in settings.input.files for file in _expand(base, pattern))
     if not files:
@@ -139,6 +147,8 @@ def _prepare(path: Path, settings: StudyFile) -> Study:
                 f"which spans {_box(grid.low_mm, grid.high_mm)} mm; move it, or enlarge [grid]"
             )
     _require_crystals(settings)
+    timing = settings.input.timing if with_timing else None
+    timing_path = None if timing is None else base / timing
     return Study(
         path=path,
         settings=settings,
@@ -149,6 +159,8 @@ def _prepare(path: Path, settings: StudyFile) -> Study:
         object=_named("object", settings, regions),
         through=_named("lor_through", settings, regions),
         directory=Path(os.path.normpath(base / settings.output.directory)),
+        timing_path=timing_path,
+        timing=None if timing_path is None else read_timing_table(timing_path),
     )
 
 

@@ -37,6 +37,7 @@ def complete_counts(
     voxels: LifetimeSpectra,
     regions: LifetimeSpectra,
     truth_known: bool,
+    timing_applied: bool = False,
 ) -> dict[str, int]:
     """Return the counts of ``summary.json`` from those added up while chunks went by.
 
@@ -52,11 +53,14 @@ def complete_counts(
         The histograms of all events.
     truth_known : bool
         Whether the singles carry the number of their decay.
+    timing_applied : bool
+        Whether time offsets were taken off the singles.
     """
     names = ["n_rows", "n_not_finite", "n_marked_bad"]
     if content == "singles":
         names += ["n_singles", "n_annihilation", "n_prompt", "n_pairs"]
         names += ["n_true_triplets"] if truth_known else []
+        names += ["n_uncorrected"] if timing_applied else []
     if content == "triplets":
         names += ["n_triplets_read", "n_outside_windows"]
     if content != "events":

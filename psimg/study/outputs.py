@@ -306,6 +306,7 @@ def _summary(result: StudyResult, created: str) -> dict[str, Any]:
                 result.study.files, result.formats, result.input_sha256, strict=True
             )
         ],
+        "timing": _timing(result),
         "settings": settings_as_used(result),
     }
     clean: dict[str, Any] = _without_nan(summary)
@@ -337,6 +338,19 @@ def _randoms(randoms: RandomsSummary) -> dict[str, Any]:
         "tau_ops_error_ns": randoms.tau_ops_error_ns,
         "tau_ops_four_set_ns": randoms.tau_ops_four_set_ns,
         "tau_ops_four_set_error_ns": randoms.tau_ops_four_set_error_ns,
+    }
+
+
+def _timing(result: StudyResult) -> dict[str, Any] | None:
+    table = result.study.timing
+    if table is None:
+        return None
+    return {
+        "file": str(result.study.timing_path),
+        "sha256": result.timing_sha256,
+        "n_detectors": len(table),
+        "labels_per_detector": table.block,
+        "walk": table.walk is not None,
     }
 
 

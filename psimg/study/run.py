@@ -22,7 +22,7 @@ from psimg.core.scanner import Scanner
 from psimg.core.stage import Stage
 from psimg.events.cuts import cut_pairs, cut_triplets
 from psimg.events.locate import locate_pairs, locate_triplets
-from psimg.events.order import sort_chunks, with_last
+from psimg.events.order import with_last
 from psimg.events.select import Carry, FoundTriplets, find_triplets, within_windows
 from psimg.events.values import LifetimeEvents, Origin, Pairs, Singles, Triplets
 from psimg.io.input import InputFile, open_input
@@ -48,6 +48,7 @@ from psimg.study.config import Study
 from psimg.study.ledger import COUNT_OF_RULE, complete_counts, path_of_events
 from psimg.study.randoms import examine_randoms, random_warnings
 from psimg.study.sections import StudyFile
+from psimg.study.singles import sorted_singles
 
 log = logging.getLogger(__name__)
 
@@ -92,6 +93,8 @@ class StudyResult:
     """(V,) events in the spectrum of each voxel of ``maps``."""
     randoms: RandomsSummary
     warnings: tuple[str, ...]
+    timing_sha256: str | None = None
+    """Hash of the timing table that was applied."""
 
 
 @dataclass
@@ -162,6 +165,11 @@ def run_study(
         raise SettingsError(
             f"delayed windows (select.delays_ns, photon_delays_ns) need singles, and the input "
             f"holds {content}; remove them, and use model.background = 'flat'"
+        )
+    if study.timing is not None and content != "singles":
+        raise SettingsError(
+            f"input.timing needs singles, and the input holds {content}, whose detectors are not "
+            "known; remove it"
         )
     run = _start(study)
     with ThreadPoolExecutor(1) as pool:
@@ -248,8 +256,7 @@ def _from_singles(run: _Run, file: InputFile, chunks: Iterable[Singles]) -> None
     options = run.study.settings.select
     carry: Carry | None = None
     try:
-        disorder = run.study.settings.input.max_disorder_ns
-        for singles, last in with_last(sort_chunks(chunks, max_disorder_ns=disorder)):
+        for singles, last in with_last(sorted_singles(run.study, chunks, run.counts)):
             with run.timed("select"):
                 values, signal = options.signal.of(singles), options.signal.signal
                 signals = SignalSpectrum.of(values, signal=signal)
@@ -423,6 +430,7 @@ def _fit(
         voxels=voxels,
         regions=spectra,
         truth_known=run.truth is not None,
+        timing_applied=run.study.timing is not None,
     )
     stages = path_of_events(counts, content, signal=settings.select.signal.signal)
     _log_stages(stages)
@@ -433,6 +441,11 @@ def _fit(
         )
     warnings += overflow_warnings(run.signals, settings.select)
     warnings += rule_warnings(settings.select)
+    if counts.get("n_uncorrected"):
+        warnings.append(
+            f"{counts['n_uncorrected']} of {counts['n_singles']} singles are of detectors that "
+            f"{run.study.timing_path} has no offset for; their times were left as they are"
+        )
     if calibration.is_poor:
         hint = "" if run.study.object else ": restrict the events to an object (select.object)"
         warnings.append(
@@ -486,6 +499,7 @@ def _fit(
         counts_per_voxel=voxels.counts.sum(axis=1, dtype=np.uint32),
         randoms=randoms,
         warnings=tuple(warnings),
+        timing_sha256=_sha256(run.study.timing_path) if run.study.timing_path else None,
     )
 
 

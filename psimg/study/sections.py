@@ -45,6 +45,8 @@ class InputSection(InputOptions):
 
     files: tuple[str, ...]
     """Paths or patterns, relative to the study file."""
+    timing: str | None = None
+    """Time offsets and walk to take off, from ``psimg calibrate``; relative to the study file."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

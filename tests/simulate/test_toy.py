@@ -3,9 +3,9 @@ import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 from scipy import stats
 
-from psimg.core import Cylinder, Scanner, SettingsError, Sphere
+from psimg.core import Cylinder, DataError, Scanner, SettingsError, Sphere
 from psimg.events import SelectOptions, Singles, find_triplets, locate_triplets
-from psimg.simulate import Phantom, Source, nema_like, simulate_singles
+from psimg.simulate import Phantom, Source, ToyDetector, nema_like, simulate_singles
 from psimg.simulate.toy import ELECTRON_KEV, compton_deposits
 
 SCANNER = Scanner(name="ring", radius_mm=400.0, length_mm=1000.0, crt_ns=0.2, energy_fwhm=0.1)
@@ -141,3 +141,45 @@ def test_the_nema_like_phantom_has_the_published_spheres():
     centres = np.array([s.centre_mm for s in spheres])
     assert_allclose(np.hypot(*centres[:, :2].T), 57.2)
     assert_allclose(np.linalg.norm(np.diff(centres, axis=0), axis=1), 57.2)
+
+
+def by_detector(singles):
+    """Rows of the singles in an order that small shifts of the times do not change."""
+    return singles.take(np.lexsort([singles.energy_kev, singles.detector, singles.decay]))
+
+
+def test_each_crystal_is_late_by_its_offset_and_nothing_else_changes():
+    around, along = ToyDetector().crystals(SCANNER)
+    offset = np.random.default_rng(5).normal(0.0, 0.1, around * along)
+
+    plain = by_detector(simulate(one_source()))
+    late = by_detector(simulate(one_source(), detector=ToyDetector(offset_ns=offset)))
+
+    assert_array_equal(late.detector, plain.detector)
+    assert_array_equal(late.energy_kev, plain.energy_kev)
+    assert_allclose(late.time_ns - plain.time_ns, offset[plain.detector], atol=1e-6)
+
+
+def test_the_walk_falls_as_one_over_the_root_of_the_energy():
+    plain = by_detector(simulate(one_source()))
+    late = by_detector(simulate(one_source(), detector=ToyDetector(walk_ns=0.2)))
+
+    assert_array_equal(late.energy_kev, plain.energy_kev)
+    expected = 0.2 * np.sqrt(ELECTRON_KEV / plain.energy_kev)
+    assert_allclose(late.time_ns - plain.time_ns, expected, atol=1e-6)
+
+
+def test_singles_with_offsets_still_rise_in_time():
+    around, along = ToyDetector().crystals(SCANNER)
+    offset = np.random.default_rng(6).normal(0.0, 1.0, around * along)
+
+    singles = simulate(one_source(), detector=ToyDetector(offset_ns=offset), chunk_decays=1000)
+
+    assert np.all(np.diff(singles.time_ns) >= 0)
+
+
+def test_offsets_for_another_number_of_crystals_are_an_error():
+    around, along = ToyDetector().crystals(SCANNER)
+
+    with pytest.raises(DataError, match=f"3 offsets, and the ring {around * along} crystals"):
+        simulate(one_source(), detector=ToyDetector(offset_ns=np.zeros(3)))

@@ -15,7 +15,7 @@ from psimg.events import (
     Origin,
     SelectOptions,
     Triplets,
-    drop_close_pairs,
+    cut_triplets,
     find_triplets,
     locate_triplets,
     with_last,
@@ -68,7 +68,7 @@ def find_all(chunks, options: SelectOptions) -> Found:
     for singles, last in with_last(iter(chunks)):
         found = find_triplets(singles, options=options, carry=carry, last=last)
         carry = found.carry
-        parts.append(drop_close_pairs(found.triplets, min_distance_mm=options.min_pair_distance_mm))
+        parts.append(cut_triplets(found.triplets, options=options).triplets)
     triplets = parts[0]
     for part in parts[1:]:
         triplets = triplets.joined(part)
