@@ -128,6 +128,7 @@ def _prepare(path: Path, settings: StudyFile, with_timing: bool) -> Study:
     if twice:
         raise SettingsError(f"input.files names {', '.join(twice)} more than once")
     require_windows(settings.model, n_sets_of(settings.select.windows))
+    _refuse_rules_with_delays(settings)
     grid = settings.grid.grid()
     regions = tuple(_load(base, spec) for spec in settings.regions)
     names = [region.name for region in regions]
@@ -183,6 +184,23 @@ def _require_crystals(settings: StudyFile) -> None:
         raise SettingsError(
             "select.min_prompt_crystals needs the number of crystals in a ring; set "
             "scanner.crystals_around"
+        )
+
+
+def _refuse_rules_with_delays(settings: StudyFile) -> None:
+    """Raise `SettingsError` for rules that drop other shares of random than of delayed triplets."""
+    select, background = settings.select, settings.model.background
+    rules = {
+        "multiples": select.multiples != "all",
+        "secondary_ns": select.secondary_ns > 0,
+        "exactly_three": select.exactly_three,
+    }
+    used = [f"select.{name}" for name, is_set in rules.items() if is_set]
+    if used and background != "flat":
+        raise SettingsError(
+            f"{', '.join(used)} with model.background = {background!r}: such a rule drops random "
+            "triplets for the true ones near them, which delayed windows do not hold, and the "
+            "randoms would come out too many; leave the rule out, or use background = 'flat'"
         )
 
 

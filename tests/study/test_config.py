@@ -524,3 +524,23 @@ def test_every_error_of_a_study_is_one_line(study_of):
         study_of('[grid]\nvoxel_mm = "big"\nshape = "x"\n[fit]\nmin_counts = []\n')
 
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("rule", "name"),
+    [
+        ('multiples = "first"', "select.multiples"),
+        ("secondary_ns = 2.0", "select.secondary_ns"),
+        ("exactly_three = true", "select.exactly_three"),
+    ],
+)
+def test_rules_about_neighbours_do_not_go_with_delayed_backgrounds(tmp_path, rule, name):
+    path = tmp_path / "study.toml"
+    (tmp_path / "events.csv").touch()
+    text = f'[input]\nfiles = ["events.csv"]\n[select]\ndelays_ns = [200.0]\n{rule}\n'
+    path.write_text(text + '[model]\nbackground = "delayed"\n')
+
+    with pytest.raises(SettingsError, match=f"{name} with model.background = 'delayed'"):
+        read_study(path)
+    path.write_text(text)
+    assert read_study(path).settings.model.background == "flat"
