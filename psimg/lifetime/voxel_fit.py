@@ -95,7 +95,8 @@ def fit_voxels(
     others = ops_link.copy()
     others[model.ops] = 0.0
     # Arrays of one kind whatever the background: another kind would be compiled anew.
-    flat = flat_shape(spectra.edges_ns) if shape is None else np.array(shape)
+    measured = shape is not None and model.background != "flat"
+    flat = np.array(shape) if measured else flat_shape(spectra.edges_ns)
     share = np.array(levels.class_2_share) if class_2 is not None else np.zeros(len(spectra))
     ops = model.components[model.ops]
     n_voxel = len(spectra)
