@@ -15,9 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from psimg.core.errors import DataError, FileError, SettingsError
-from psimg.core.grid import VoxelGrid
 from psimg.core.maps import FitStatus, ParameterMaps
-from psimg.core.regions import Region
 from psimg.core.scanner import Scanner
 from psimg.core.stage import Stage
 from psimg.events.cuts import cut_pairs, cut_triplets
@@ -38,25 +36,20 @@ from psimg.spectra.region_binning import RegionCounter
 from psimg.spectra.signal import SignalSpectrum
 from psimg.spectra.values import LifetimeSpectra
 from psimg.study.checks import (
-    overflow_warnings,
     require_candidates,
     require_columns_of_rules,
     require_kept,
-    rule_warnings,
 )
 from psimg.study.config import Study
 from psimg.study.ledger import COUNT_OF_RULE, complete_counts, path_of_events
-from psimg.study.randoms import examine_randoms, random_warnings
-from psimg.study.sections import StudyFile
+from psimg.study.randoms import examine_randoms
 from psimg.study.singles import sorted_singles
+from psimg.study.warnings import study_warnings
 
 log = logging.getLogger(__name__)
 
 Progress = Callable[[str, int, int | None], None]
 """Called as ``progress(stage, done, total)``; the total is None where nobody knows it."""
-
-_FLIGHT_NS = 3.0
-"""How much flight times may move dt against the raw times, in a scanner of 0.9 m diameter [ns]."""
 
 CHUNK_ROWS = 1_000_000
 """Rows read at a time; results do not depend on it."""
@@ -434,51 +427,16 @@ def _fit(
     )
     stages = path_of_events(counts, content, signal=settings.select.signal.signal)
     _log_stages(stages)
-    if counts["n_not_finite"]:
-        warnings.append(
-            f"{counts['n_not_finite']} of {counts['n_rows']} rows held NaN or infinite numbers and "
-            "were dropped"
-        )
-    warnings += overflow_warnings(run.signals, settings.select)
-    warnings += rule_warnings(settings.select)
-    if counts.get("n_uncorrected"):
-        warnings.append(
-            f"{counts['n_uncorrected']} of {counts['n_singles']} singles are of detectors that "
-            f"{run.study.timing_path} has no offset for; their times were left as they are"
-        )
-    if calibration.is_poor:
-        hint = "" if run.study.object else ": restrict the events to an object (select.object)"
-        warnings.append(
-            "the model does not describe the spectrum of all events (deviance "
-            f"{calibration.deviance:.0f} for {calibration.ndf} degrees of freedom), so the time "
-            f"response and with it all fits may be off by more than their errors{hint}"
-        )
-    warnings += random_warnings(randoms, settings.model.background)
-    poor = [fit.name for fit in fits if fit.is_poor]
-    if poor:
-        warnings.append(f"the model does not describe the spectrum of {', '.join(poor)}")
-    if content != "events" and _window_cuts_spectrum(settings):
-        low, high = settings.select.prompt_window_ns
-        warnings.append(
-            f"prompt_window_ns = [{low:g}, {high:g}] cuts raw times, and photons fly for up to "
-            f"{_FLIGHT_NS:g} ns: the spectrum from {settings.spectrum.start_ns:g} to "
-            f"{settings.spectrum.stop_ns:g} ns loses randoms at its ends and looks less flat than "
-            "it is; widen the window or narrow [spectrum]"
-        )
-    leaving = [region.name for region in run.study.regions if _leaves(region, run.study.grid)]
-    if leaving:
-        warnings.append(
-            f"{', '.join(leaving)}: reaches beyond the grid, so that its spectrum holds events "
-            "that no voxel does"
-        )
-    failed = [fit.name for fit in fits if fit.status != FitStatus.OK]
-    if failed:
-        warnings.append(f"no value for {', '.join(failed)}: see status in regions.csv")
-    if not np.any(maps.status == FitStatus.OK):
-        warnings.append(
-            "no voxel has a fitted lifetime: larger voxels (grid.voxel_mm) or a smaller "
-            "fit.min_counts would change that"
-        )
+    warnings += study_warnings(
+        run.study,
+        content=content,
+        counts=counts,
+        signals=run.signals,
+        calibration=calibration,
+        randoms=randoms,
+        fits=fits,
+        maps=maps,
+    )
     for warning in warnings:
         log.warning("%s", warning)
     return StudyResult(
@@ -508,17 +466,6 @@ def _levels(run: _Run, voxels: LifetimeSpectra) -> RandomLevels | None:
         return None
     with_class_2 = run.study.settings.model.background == "four-set"
     return estimate_levels(voxels, pairs=run.pairs.image(), with_class_2=with_class_2)
-
-
-def _window_cuts_spectrum(settings: StudyFile) -> bool:
-    low, high = settings.select.prompt_window_ns
-    start, stop = settings.spectrum.start_ns, settings.spectrum.stop_ns
-    return low > start - _FLIGHT_NS or high < stop + _FLIGHT_NS
-
-
-def _leaves(region: Region, grid: VoxelGrid) -> bool:
-    low, high = region.bounds_mm
-    return bool((low < grid.low_mm - 1e-6).any() or (high > grid.high_mm + 1e-6).any())
 
 
 def _require_events(run: _Run, voxels: LifetimeSpectra) -> None:
