@@ -87,8 +87,10 @@ def add_pairs(
             continue
         n_inside[a] += 1
         n_inside[b] += 1
-        gradient[a] -= weight[c] * x
-        gradient[b] += weight[c] * x
+        u = x / cut[c]
+        pull = weight[c] * x * (1.0 - u * u) ** 2
+        gradient[a] -= pull
+        gradient[b] += pull
         diagonal[a] += information[c]
         diagonal[b] += information[c]
         if cell[a] != cell[b]:

@@ -10,10 +10,12 @@ from psimg.core.columns import freeze
 from psimg.core.errors import DataError, SettingsError
 from psimg.core.regions import Region
 from psimg.core.scanner import SPEED_OF_LIGHT_MM_NS
-from psimg.core.settings import require_positive, require_window
+from psimg.core.settings import require_positive
 from psimg.events._timing import count_pairs, fill_pairs
 from psimg.events.order import with_last
-from psimg.events.values import Singles, _Rows, require_energy
+from psimg.events.select import SelectOptions
+from psimg.events.signal import SignalWindows
+from psimg.events.values import Singles, _Rows
 
 _RANDOMS_NS = 0.5
 """Stretch of residuals on either side that holds random pairs only [ns]."""
@@ -23,15 +25,14 @@ _RANDOMS_NS = 0.5
 class PairOptions:
     """Which pairs of singles tell the detectors' time offsets."""
 
-    annihilation_kev: tuple[float, float] = (430.0, 600.0)
-    """Energy window of the annihilation photons, both ends inside [keV]."""
+    signal: SignalWindows = SelectOptions().signal
+    """What tells annihilation photons, energy or time over threshold, and its window."""
     min_distance_mm: float = 100.0
     """Smallest distance of the two photons [mm]."""
     max_difference_ns: float = 1.0
     """Largest difference of two detectors' offsets that is looked for [ns]."""
 
     def __post_init__(self) -> None:
-        require_window("annihilation_kev", self.annihilation_kev)
         require_positive("max_difference_ns", self.max_difference_ns)
 
 
@@ -208,9 +209,9 @@ def _candidates(singles: Singles, options: PairOptions) -> Singles:
             "the singles have no detector labels, which a timing calibration needs; export them "
             "too (input.columns.detector)"
         )
-    low, high = options.annihilation_kev
-    energy = require_energy(singles)
-    rows = np.flatnonzero((energy >= low) & (energy <= high) & (singles.detector >= 0))
+    low, high = options.signal.annihilation
+    value = options.signal.of(singles)
+    rows = np.flatnonzero((value >= low) & (value <= high) & (singles.detector >= 0))
     return singles.take(rows)
 
 

@@ -18,7 +18,9 @@ class PromptWalk:
     """How late prompts are seen, by their energy, against the mean over all of them."""
 
     edges_kev: NDArray[np.float64]
-    """(E+1,) rising edges of the energy bins [keV]."""
+    """(E+1,) rising edges of the energy bins; the last one may be infinite [keV]."""
+    energy_kev: NDArray[np.float64]
+    """(E,) mean energy of the prompts of each bin [keV]."""
     walk_ns: NDArray[np.float64]
     """(E,) mean delay of the prompts of each bin [ns]."""
     error_ns: NDArray[np.float64]
@@ -29,11 +31,15 @@ class PromptWalk:
         freeze(
             self,
             edges_kev=(np.float64, n + 1),
+            energy_kev=(np.float64, n),
             walk_ns=(np.float64, n),
             error_ns=(np.float64, n),
         )
         if n < 1 or not np.all(np.diff(self.edges_kev) > 0):
             raise DataError("edges_kev of the walk must be two or more rising numbers")
+        low, high = self.edges_kev[:-1], self.edges_kev[1:]
+        if not np.all((self.energy_kev >= low) & (self.energy_kev <= high)):
+            raise DataError("energy_kev of the walk must lie in its bins")
         _require_finite("walk_ns", self.walk_ns, self.error_ns)
 
     def __len__(self) -> int:
@@ -93,7 +99,7 @@ def correct_times(singles: Singles, table: TimingTable) -> Singles:
     """Take the detectors' offsets, and the walk of prompts, off the times.
 
     The walk is taken off singles whose energy lies in the range of its bins, that is in the prompt
-    window of its calibration, interpolated between the bins' centres. A single of a detector
+    window of its calibration, interpolated between the bins' mean energies. A single of a detector
     without an offset keeps its time; `count_uncorrected` says how many there are. Singles come out
     in the order they went in and may be slightly out of time order: sort them after, not before.
 
@@ -119,8 +125,7 @@ def correct_times(singles: Singles, table: TimingTable) -> Singles:
     if walk is not None:
         energy = require_energy(singles)
         rows = np.flatnonzero((energy >= walk.edges_kev[0]) & (energy <= walk.edges_kev[-1]))
-        centre = 0.5 * (walk.edges_kev[1:] + walk.edges_kev[:-1])
-        time[rows] -= np.interp(energy[rows], centre, walk.walk_ns)
+        time[rows] -= np.interp(energy[rows], walk.energy_kev, walk.walk_ns)
     return replace(singles, time_ns=time)
 
 

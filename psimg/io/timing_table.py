@@ -14,7 +14,7 @@ from psimg.events.timing import PromptWalk, TimingTable
 _TITLE = "# psimg timing table, format 1"
 _BLOCK = "# labels per row: "
 _OFFSETS = ("detector", "offset_ns", "error_ns", "n_pairs")
-_WALK = ("energy_low_kev", "energy_high_kev", "walk_ns", "error_ns")
+_WALK = ("energy_low_kev", "energy_high_kev", "energy_mean_kev", "walk_ns", "error_ns")
 _REMARKS = (
     "# A single of label n belongs to the row whose detector is n divided by the labels per row,",
     "# rounded down. offset_ns is how late the detector is, the mean of all being zero; it is",
@@ -57,11 +57,13 @@ def write_timing_table(path: Path, table: TimingTable, *, overwrite: bool = Fals
     if table.walk is not None:
         text.write("\n")
         writer.writerow(_WALK)
-        edges = table.walk.edges_kev
-        for low, high, walk, error in zip(
-            edges[:-1], edges[1:], table.walk.walk_ns, table.walk.error_ns, strict=True
-        ):
-            writer.writerow((f"{low:.10g}", f"{high:.10g}", f"{walk:.4f}", f"{error:.4f}"))
+        walk = table.walk
+        for low, high, mean, late, error in zip(
+            walk.edges_kev[:-1], walk.edges_kev[1:], walk.energy_kev, walk.walk_ns, walk.error_ns,
+            strict=True,
+        ):  # fmt: skip
+            energies = (f"{low:.10g}", f"{high:.10g}", f"{mean:.10g}")
+            writer.writerow((*energies, f"{late:.4f}", f"{error:.4f}"))
     try:
         path.write_text(text.getvalue(), encoding="utf-8")
     except OSError as error:
@@ -94,7 +96,7 @@ def read_timing_table(path: Path) -> TimingTable:
     rows = _Rows(path, lines)
     rows.expect(_OFFSETS)
     offsets = [_offset(rows, number, row) for number, row in rows.until(_WALK)]
-    walk = [[rows.number(number, x) for x in row] for number, row in rows.until(None)]
+    walk = [_bin_of_walk(rows, number, row) for number, row in rows.until(None)]
     try:
         return _table(int(block), offsets, walk)
     except DataError as error:
@@ -121,13 +123,14 @@ class _Rows:
             raise FileError(f"{self.path}: {place}, expected {','.join(header)!r}")
 
     def until(self, header: tuple[str, ...] | None) -> Iterator[tuple[int, list[str]]]:
-        """Yield rows of four words up to a line of other column names, or the end."""
+        """Yield the rows up to a line of other column names; None for the last table."""
+        width = len(_WALK) if header is None else len(_OFFSETS)
         for number, row in self._rows:
             if header is not None and tuple(row) == header:
                 return
-            if len(row) != len(_OFFSETS):
+            if len(row) != width:
                 raise FileError(
-                    f"{self.path}: line {number} has {len(row)} columns, expected {len(_OFFSETS)}"
+                    f"{self.path}: line {number} has {len(row)} columns, expected {width}"
                 )
             yield number, row
 
@@ -153,19 +156,29 @@ def _offset(rows: _Rows, line: int, row: list[str]) -> tuple[int, float, float, 
     return int(label), offset, error, int(n)
 
 
+def _bin_of_walk(rows: _Rows, line: int, row: list[str]) -> list[float]:
+    # Without an end, as the overflow bin of a scanner.
+    high = np.inf if row[1] == "inf" else rows.number(line, row[1])
+    low, mean, walk, error = (rows.number(line, row[i]) for i in (0, 2, 3, 4))
+    return [low, high, mean, walk, error]
+
+
 def _table(
     block: int, offsets: list[tuple[int, float, float, int] | int], walk: list[list[float]]
 ) -> TimingTable:
     given = [row for row in offsets if isinstance(row, tuple)]
     left_out = [row for row in offsets if isinstance(row, int)]
-    columns = np.array(walk).reshape(-1, 4)
+    columns = np.array(walk).reshape(-1, 5)
     low, high = columns[:, 0], columns[:, 1]
     if not np.array_equal(low[1:], high[:-1]):
         raise DataError("energy bins of the walk have gaps between them or overlap")
     measured = None
     if len(columns):
         measured = PromptWalk(
-            edges_kev=np.append(low, high[-1]), walk_ns=columns[:, 2], error_ns=columns[:, 3]
+            edges_kev=np.append(low, high[-1]),
+            energy_kev=columns[:, 2],
+            walk_ns=columns[:, 3],
+            error_ns=columns[:, 4],
         )
     return TimingTable(
         block=block,

@@ -26,7 +26,7 @@ def fit_walk(
     model: LifetimeModel | None = None,
     n_bins: int = 8,
     options: FitOptions | None = None,
-) -> tuple[PromptWalk | None, SpectrumFit]:
+) -> PromptWalk | None:
     """Measure how late prompts are seen, by their energy.
 
     The spectrum of all events gives intensities and mean lives; in each bin of the energy mu,
@@ -39,7 +39,7 @@ def fit_walk(
     spectra : LifetimeSpectra
         One row per narrow bin of the prompt's energy, as if it were a region.
     edges_kev : (E+1,) array
-        Edges of these bins [keV].
+        Edges of these bins; the last one may be infinite [keV].
     model : LifetimeModel, optional
         Components, intensity rule and background; mu and sigma are fitted whatever it says.
     n_bins : int
@@ -50,10 +50,8 @@ def fit_walk(
 
     Returns
     -------
-    walk : PromptWalk or None
+    PromptWalk or None
         None where there are events for one bin only.
-    total : SpectrumFit
-        The fit of all events.
 
     Raises
     ------
@@ -73,8 +71,8 @@ def fit_walk(
         first = _equal_bins(spectra.counts.sum(axis=1), n)
         fits = _fit_rows(spectra, first, fixed, options)
         if all(np.isfinite(fit.error("mu_ns")) for fit in fits):
-            return _walk_of(fits, edges_kev[np.append(first, len(spectra))]), total
-    return None, total
+            return _walk_of(spectra, fits, edges_kev, first)
+    return None
 
 
 def fit_all_prompts(
@@ -131,15 +129,24 @@ def _equal_bins(n_events: NDArray[np.integer[Any]], n: int) -> NDArray[np.int64]
     return np.unique(np.concatenate([[0], np.minimum(first, len(n_events) - 1)]))
 
 
-def _walk_of(fits: list[SpectrumFit], edges_kev: NDArray[np.float64]) -> PromptWalk:
+def _walk_of(
+    spectra: LifetimeSpectra,
+    fits: list[SpectrumFit],
+    edges_kev: NDArray[np.float64],
+    first: NDArray[np.int64],
+) -> PromptWalk:
     mu = np.array([fit.value("mu_ns") for fit in fits])
     error = np.array([fit.error("mu_ns") for fit in fits])
-    weight = np.array([fit.n_events for fit in fits], dtype=np.float64)
-    weight /= weight.sum()
+    n_events = spectra.counts.sum(axis=1).astype(np.float64)
+    merged = np.add.reduceat(n_events, first)
+    low, high = edges_kev[:-1], edges_kev[1:]
+    middle = np.where(np.isfinite(high), 0.5 * (low + high), low)
+    weight = merged / merged.sum()
     # The bin's own mu is part of the mean that it is compared to.
     difference = np.broadcast_to(weight, (len(mu), len(mu))) - np.eye(len(mu))
     return PromptWalk(
-        edges_kev=edges_kev,
+        edges_kev=edges_kev[np.append(first, len(spectra))],
+        energy_kev=np.add.reduceat(n_events * middle, first) / merged,
         walk_ns=difference @ mu,
         error_ns=np.sqrt(difference**2 @ error**2),
     )

@@ -2,7 +2,7 @@
 
 import logging
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -24,6 +24,7 @@ from psimg.events.pairs import (
     require_single_places,
 )
 from psimg.events.select import Carry, find_triplets
+from psimg.events.signal import ENERGY
 from psimg.events.timing import TimingTable
 from psimg.events.values import Singles
 from psimg.events.windows import N_DELAYED_KINDS, kinds_of, n_sets_of
@@ -40,6 +41,8 @@ log = logging.getLogger(__name__)
 
 _N_ENERGY = 200
 """Narrow bins of the prompt window that the walk's bins are merged from."""
+_MAX_KEPT = 8_000_000
+"""Pairs that are kept from pass to pass (32 bytes each); of more, the files are read again."""
 
 
 @dataclass(frozen=True, eq=False, kw_only=True, slots=True)
@@ -57,6 +60,32 @@ class Calibration:
     """The same with offsets and walk taken off."""
 
 
+class _Kept:
+    """Pairs that are read once where they are few, and anew for each pass where they are many."""
+
+    def __init__(self, read: Callable[[], Iterator[PairResiduals]]) -> None:
+        self._read = read
+        self._kept: list[PairResiduals] | None = None
+        self._too_many = False
+
+    def __call__(self) -> Iterator[PairResiduals]:
+        """Yield all pairs."""
+        if self._kept is not None:
+            yield from self._kept
+            return
+        kept: list[PairResiduals] = []
+        n = 0
+        for pairs in self._read():
+            n += len(pairs)
+            self._too_many |= n > _MAX_KEPT
+            if self._too_many:
+                kept.clear()
+            else:
+                kept.append(pairs)
+            yield pairs
+        self._kept = None if self._too_many else kept
+
+
 def calibrate_timing(
     study: Study,
     *,
@@ -67,7 +96,8 @@ def calibrate_timing(
 ) -> Calibration:
     """Measure time offsets of the detectors and the prompt's time walk.
 
-    The files are read several times, in chunks: memory does not grow with them.
+    The files are read in chunks, and several times where they hold more than 8 million pairs: the
+    memory for pairs stays below 256 MB.
 
     Parameters
     ----------
@@ -106,18 +136,15 @@ def calibrate_timing(
     files = [open_input(path, options=study.settings.input) for path in study.files]
     _require_labels(files)
     select = study.settings.select
-    pairs = PairOptions(
-        annihilation_kev=select.annihilation_kev, min_distance_mm=select.min_pair_distance_mm
-    )
+    pairs = PairOptions(signal=select.signal, min_distance_mm=select.min_pair_distance_mm)
 
-    def passes() -> Iterator[PairResiduals]:
+    def read() -> Iterator[PairResiduals]:
         for file in files:
-            yield from measure_pairs(
-                _singles(study, file, chunk_rows), region=target, options=pairs
-            )
+            singles = _singles(study, file, chunk_rows)
+            yield from measure_pairs(singles, region=target, options=pairs)
 
     offsets = estimate_offsets(
-        passes,
+        _Kept(read),
         limits=ResidualRange.of(target, pairs),
         options=options,
         progress=lambda done: progress("offsets", done, None),
@@ -131,9 +158,10 @@ def calibrate_timing(
     half_way = replace(study, timing=table)
     spectra = _prompt_spectra(half_way, files, chunk_rows)
     progress("walk", 2, 3)
-    edges_kev = _energy_edges(study)
-    walk, with_offsets = fit_walk(spectra, edges_kev, model=model, options=fit)
-    after = with_offsets
+    walk = None
+    after = with_offsets = fit_all_prompts(spectra, model=model, options=fit)
+    if select.signal.signal is ENERGY:
+        walk = fit_walk(spectra, _prompt_edges(study), model=model, options=fit)
     if walk is not None:
         table = replace(table, walk=walk)
         corrected = _prompt_spectra(replace(study, timing=table), files, chunk_rows)
@@ -218,14 +246,18 @@ def _singles(study: Study, file: InputFile, chunk_rows: int) -> Iterator[Singles
         raise FileError(f"{file.path}: {error}") from error
 
 
-def _energy_edges(study: Study) -> NDArray[np.float64]:
-    return np.linspace(*study.settings.select.prompt_kev, _N_ENERGY + 1)
+def _prompt_edges(study: Study) -> NDArray[np.float64]:
+    """Return narrow bins of the prompts' signal; a window without an end has one bin more."""
+    low, high = study.settings.select.signal.prompt
+    if np.isfinite(high):
+        return np.linspace(low, high, _N_ENERGY + 1)
+    return np.append(np.linspace(low, 3.0 * low, _N_ENERGY), np.inf)
 
 
 def _prompt_spectra(study: Study, files: list[InputFile], chunk_rows: int) -> LifetimeSpectra:
     """Histogram dt of the events in the study's object for narrow bins of the prompt's energy."""
     select, edges = study.settings.select, study.settings.spectrum.edges_ns
-    edges_kev, n_bin = _energy_edges(study), len(edges) - 1
+    prompt_edges, n_bin = _prompt_edges(study), len(edges) - 1
     kind_of = kinds_of(select.windows).astype(np.int64)
     histogram = np.zeros(_N_ENERGY * (1 + N_DELAYED_KINDS) * n_bin, np.int64)
     n_events = n_inside = 0
@@ -245,11 +277,10 @@ def _prompt_spectra(study: Study, files: list[InputFile], chunk_rows: int) -> Li
             events = locate_triplets(far)
             inside = study.object.contains(events.position_mm)
             bins = np.searchsorted(edges, events.dt_ns, side="right") - 1
-            assert far.energy_kev is not None  # pairs were found by energy before
-            energy = np.searchsorted(edges_kev, far.energy_kev[:, 2], side="right") - 1
+            prompt = select.signal.of(far)[:, 2]
             # The upper end of the window is inside.
-            energy = np.minimum(energy, _N_ENERGY - 1)
-            cell = (energy * (1 + N_DELAYED_KINDS) + kind_of[events.window]) * n_bin + bins
+            row = np.minimum(np.searchsorted(prompt_edges, prompt, side="right") - 1, _N_ENERGY - 1)
+            cell = (row * (1 + N_DELAYED_KINDS) + kind_of[events.window]) * n_bin + bins
             counted = inside & (bins >= 0) & (bins < n_bin)
             histogram += np.bincount(cell[counted], minlength=len(histogram))
             n_events += int(np.count_nonzero(events.window == 0))
@@ -263,7 +294,7 @@ def _prompt_spectra(study: Study, files: list[InputFile], chunk_rows: int) -> Li
         n_events=n_events,
         n_outside=n_events - n_inside,
         n_outside_dt=n_inside - int(by_kind[:, 0].sum()),
-        names=tuple(f"{low:g} keV" for low in edges_kev[:-1]),
+        names=tuple(f"prompts from {low:g}" for low in prompt_edges[:-1]),
     )
 
 
@@ -302,7 +333,7 @@ def describe(calibration: Calibration) -> str:
             f"{1e3 * walk.walk_ns.min():+.1f} to {1e3 * walk.walk_ns.max():+.1f} ps in {len(walk)} "
             f"bins of energy, median error {1e3 * np.median(walk.error_ns):.1f} ps"
             if walk is not None
-            else "not measured: too few events"
+            else "not measured: too few events, or no energies"
         ),
         f"sigma_dt         {widths[0]} ps before, {widths[1]} ps with offsets, "
         f"{widths[2]} ps after",

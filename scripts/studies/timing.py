@@ -19,6 +19,7 @@ from psimg.events import OffsetOptions
 from psimg.io import write_gate9, write_timing_table
 from psimg.report.drawing import finish_axes
 from psimg.simulate import Phantom, Source, ToyDetector, nema_like, simulate_singles
+from psimg.simulate.toy import ELECTRON_KEV
 from psimg.study import calibrate_timing, read_study, run_study
 
 DOCS = Path(__file__).parents[2] / "docs"
@@ -168,17 +169,16 @@ def spectrum_rows(folder, found, files, region):
     return rows
 
 
-def true_walk(edges_kev, walk):
-    """Return the simulated delay against energy, with the mean that the fit gave it."""
-    centre = 0.5 * (edges_kev[1:] + edges_kev[:-1])
-    delay = WALK_NS * np.sqrt(510.999 / centre)
+def true_walk(walk):
+    """Return the simulated delay at the mean energies, with the mean of the measured ones."""
+    delay = WALK_NS * np.sqrt(ELECTRON_KEV / walk.energy_kev)
     weight = 1.0 / walk.error_ns**2
     return delay - (weight @ (delay - walk.walk_ns)) / weight.sum()
 
 
 def walk_rows(found):
     walk = found.table.walk
-    truth = true_walk(walk.edges_kev, walk)
+    truth = true_walk(walk)
     return [
         f"| {low:.0f} to {high:.0f} | {1e3 * w:+.1f} ± {1e3 * e:.1f} | {1e3 * t:+.1f} |"
         for low, high, w, e, t in zip(
@@ -223,13 +223,15 @@ def draw(found, true):
 
     table = found.table.walk
     energy = np.linspace(table.edges_kev[0], table.edges_kev[-1], 200)
-    centre = 0.5 * (table.edges_kev[1:] + table.edges_kev[:-1])
-    level = true_walk(table.edges_kev, table)[0] - WALK_NS * np.sqrt(510.999 / centre[0])
-    curve = 1e3 * (WALK_NS * np.sqrt(510.999 / energy) + level)
+    level = true_walk(table)[0] - WALK_NS * np.sqrt(ELECTRON_KEV / table.energy_kev[0])
+    curve = 1e3 * (WALK_NS * np.sqrt(ELECTRON_KEV / energy) + level)
+    beside = np.stack([table.energy_kev - table.edges_kev[:-1],
+                       table.edges_kev[1:] - table.energy_kev])  # fmt: skip
     walk.plot(energy, curve, color=ORANGE, label="simulated")
-    walk.errorbar(centre, 1e3 * table.walk_ns, 1e3 * table.error_ns,
-                  0.5 * np.diff(table.edges_kev), fmt="o", ms=4, color=BLUE,
-                  label="measured")  # fmt: skip
+    walk.errorbar(
+        table.energy_kev, 1e3 * table.walk_ns, 1e3 * table.error_ns, beside,
+        fmt="o", ms=4, color=BLUE, label="measured",
+    )  # fmt: skip
     walk.set(xlabel="energy of the prompt [keV]", ylabel="delay against all prompts [ps]")
     walk.legend(frameon=False)
     for axes, letter in zip((scatter, spread, pairs, walk), "abcd", strict=True):
@@ -318,8 +320,8 @@ def page(rows, spectra, walk, spheres, numbers):
         "",
         "## Walk of the prompt",
         "",
-        "Delay against the mean over all prompts. The simulated delay is that of the middle of the",
-        "bin, its mean fitted to the measured one.",
+        "Delay against the mean over all prompts. The simulated delay is that of the mean energy",
+        "of the bin, its mean over the bins made equal to the measured one.",
         "",
         "| energy [keV] | measured [ps] | simulated [ps] |",
         "|---|---|---|",

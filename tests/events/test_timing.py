@@ -9,6 +9,7 @@ from psimg.events import PromptWalk, Singles, TimingTable, correct_times, count_
 
 WALK = PromptWalk(
     edges_kev=np.array([700.0, 900.0, 1100.0, 1300.0]),
+    energy_kev=np.array([800.0, 1000.0, 1200.0]),
     walk_ns=np.array([0.06, 0.0, -0.03]),
     error_ns=np.full(3, 0.002),
 )
@@ -81,7 +82,7 @@ def test_a_block_of_labels_shares_its_offset():
     assert_allclose(corrected.time_ns, [0.0, 9.9, 19.9, 30.0])
 
 
-def test_the_walk_is_taken_off_prompts_only_and_runs_straight_between_bin_centres():
+def test_the_walk_is_taken_off_prompts_only_and_runs_straight_between_mean_energies():
     energy = np.array([699.9, 700.0, 800.0, 900.0, 1000.0, 1300.0, 1300.1, 511.0])
 
     corrected = correct_times(make_singles([3] * 8, energy), make_table(walk=WALK))
@@ -123,3 +124,24 @@ def test_a_table_that_contradicts_itself_is_an_error(change, message):
 def test_a_walk_whose_energies_do_not_rise_is_an_error():
     with pytest.raises(DataError, match="edges_kev of the walk must be two or more rising"):
         replace(WALK, edges_kev=np.array([700.0, 900.0, 900.0, 1300.0]))
+
+
+def test_a_mean_energy_outside_its_bin_is_an_error():
+    with pytest.raises(DataError, match="energy_kev of the walk must lie in its bins"):
+        replace(WALK, energy_kev=np.array([800.0, 1000.0, 900.0]))
+
+
+def test_above_the_last_mean_energy_the_walk_stays_even_without_an_end():
+    open_ended = replace(WALK, edges_kev=np.array([700.0, 900.0, 1100.0, np.inf]))
+
+    corrected = correct_times(make_singles([3], 5000.0), make_table(walk=open_ended))
+
+    assert_allclose(corrected.time_ns, [0.03])
+
+
+def test_a_walk_needs_energies():
+    singles = replace(make_singles([2]), energy_kev=None, tot_ns=np.array([20.0]))
+
+    with pytest.raises(DataError, match="energy"):
+        correct_times(singles, make_table(walk=WALK))
+    assert_allclose(correct_times(singles, make_table()).time_ns, [-0.1])

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
@@ -15,6 +17,7 @@ TABLE = TimingTable(
     left_out=np.array([5, 9]),
     walk=PromptWalk(
         edges_kev=np.array([700.0, 812.5, 1300.0]),
+        energy_kev=np.array([750.0, 1100.0]),
         walk_ns=np.array([0.03, -0.015]),
         error_ns=np.array([0.002, 0.001]),
     ),
@@ -27,9 +30,9 @@ detector,offset_ns,error_ns,n_pairs
 1,,,
 2,-0.1,0.01,120
 
-energy_low_kev,energy_high_kev,walk_ns,error_ns
-700,900,0.03,0.002
-900,1300,-0.01,0.002
+energy_low_kev,energy_high_kev,energy_mean_kev,walk_ns,error_ns
+700,900,800,0.03,0.002
+900,1300,1100,-0.01,0.002
 """
 
 
@@ -41,15 +44,17 @@ def same(one, other):
     assert one.block == other.block
     assert (one.walk is None) == (other.walk is None)
     if one.walk is not None:
-        assert_allclose(one.walk.edges_kev, other.walk.edges_kev)
+        assert_array_equal(one.walk.edges_kev, other.walk.edges_kev)
+        assert_allclose(one.walk.energy_kev, other.walk.energy_kev)
         assert_allclose(one.walk.walk_ns, other.walk.walk_ns, atol=5e-5)
         assert_allclose(one.walk.error_ns, other.walk.error_ns, atol=5e-5)
 
 
-@pytest.mark.parametrize("walk", [TABLE.walk, None])
-def test_a_table_comes_back_as_it_was_written(tmp_path, walk):
-    from dataclasses import replace
+OPEN = replace(TABLE.walk, edges_kev=np.array([700.0, 812.5, np.inf]))
 
+
+@pytest.mark.parametrize("walk", [TABLE.walk, OPEN, None])
+def test_a_table_comes_back_as_it_was_written(tmp_path, walk):
     table = replace(TABLE, walk=walk)
 
     write_timing_table(tmp_path / "timing.csv", table)
@@ -92,7 +97,9 @@ def test_a_table_by_hand_is_read(tmp_path):
         ("0,0.1,0.01,100", "0.5,0.1,0.01,100", "line 4: label 0.5 is no whole number"),
         ("0,0.1,0.01,100", "4,0.1,0.01,100", "detector of a timing table must rise"),
         ("900,1300", "950,1300", "energy bins of the walk have gaps"),
-        ("700,900,0.03", "700,900,inf", "line 9 holds 'inf', expected a finite number"),
+        ("800,0.03", "800,inf", "line 9 holds 'inf', expected a finite number"),
+        ("800,0.03,0.002", "800,0.03", "line 9 has 4 columns, expected 5"),
+        ("900,800,", "900,950,", "energy_kev of the walk must lie in its bins"),
         ("row: 8", "row: 0", "block = 0: expected 1 or more"),
     ],
 )
