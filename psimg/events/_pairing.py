@@ -206,22 +206,14 @@ def list_pairs(
     receives positions in ``when`` while there is room.
     """
     n_pair = 0
-    if delay == 0.0:
-        for i in range(first, min(last, n - 1)):
-            if when[i + 1] - when[i] <= pair_window:
-                j = i + 1
-                while j < n and when[j] - when[i] <= pair_window:
-                    if n_pair < len(pairs):
-                        pairs[n_pair, 0] = i
-                        pairs[n_pair, 1] = j
-                    n_pair += 1
-                    j += 1
-        return n_pair
     earliest = 0
     for i in range(first, last):
-        while earliest < n and when[i] - (when[earliest] + delay) > pair_window:
-            earliest += 1
-        j = earliest
+        if delay == 0.0:
+            j = i + 1
+        else:
+            while earliest < n and when[i] - (when[earliest] + delay) > pair_window:
+                earliest += 1
+            j = earliest
         while j < n and when[j] + delay - when[i] <= pair_window:
             if n_pair < len(pairs):
                 pairs[n_pair, 0] = i

@@ -1,4 +1,4 @@
-"""Compiled loops of the timing calibration: pairs of singles, and sums over them."""
+"""Compiled loop of the timing calibration: sums over pairs."""
 
 import math
 
@@ -8,35 +8,6 @@ from numpy.typing import NDArray
 
 FloatArray = NDArray[np.float64]
 IntArray = NDArray[np.int64]
-
-
-@nb.njit(cache=True)
-def count_pairs(time: FloatArray, n_anchor: int, window: float) -> int:
-    """Count the pairs whose first single is one of the first ``n_anchor``.
-
-    time : (N,) rising [ns]; window : largest difference [ns].
-    """
-    n = 0
-    j = 0
-    for i in range(n_anchor):
-        j = max(j, i + 1)
-        while j < len(time) and time[j] - time[i] <= window:
-            j += 1
-        n += j - i - 1
-    return n
-
-
-@nb.njit(cache=True)
-def fill_pairs(time: FloatArray, n_anchor: int, window: float, pair: IntArray) -> None:
-    """Write the pairs that `count_pairs` counted; pair : (M, 2) receives rows of ``time``."""
-    n = 0
-    for i in range(n_anchor):
-        j = i + 1
-        while j < len(time) and time[j] - time[i] <= window:
-            pair[n, 0] = i
-            pair[n, 1] = j
-            n += 1
-            j += 1
 
 
 @nb.njit(cache=True)

@@ -11,7 +11,7 @@ from psimg.core.errors import DataError, SettingsError
 from psimg.core.regions import Region
 from psimg.core.scanner import SPEED_OF_LIGHT_MM_NS
 from psimg.core.settings import require_positive
-from psimg.events._timing import count_pairs, fill_pairs
+from psimg.events._pairing import list_pairs
 from psimg.events.order import with_last
 from psimg.events.select import SelectOptions
 from psimg.events.signal import SignalWindows
@@ -124,8 +124,10 @@ def find_pairs(
         Rows of the pairs' singles, the earlier first.
     """
     n_anchor = len(time_ns) if n_anchor is None else n_anchor
-    pair = np.empty((count_pairs(time_ns, n_anchor, pair_window_ns), 2), np.int64)
-    fill_pairs(time_ns, n_anchor, pair_window_ns, pair)
+    pair = np.empty((0, 2), np.int64)
+    n_pair = list_pairs(time_ns, len(time_ns), 0, n_anchor, pair_window_ns, 0.0, pair)
+    pair = np.empty((n_pair, 2), np.int64)
+    list_pairs(time_ns, len(time_ns), 0, n_anchor, pair_window_ns, 0.0, pair)
     return pair
 
 
