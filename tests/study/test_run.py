@@ -9,9 +9,10 @@ import uproot
 from numpy.testing import assert_allclose, assert_array_equal
 
 from psimg.core import DataError, FitStatus, SettingsError
-from psimg.events import cut_triplets, find_triplets, locate_triplets
+from psimg.events import cut_pairs, cut_triplets, find_triplets, locate_pairs, locate_triplets
 from psimg.io import open_input
-from psimg.study import read_study, run_and_write, run_study
+from psimg.spectra import estimate_levels
+from psimg.study import read_study, run, run_and_write, run_study
 
 
 def changed(study_file, *pairs):
@@ -629,3 +630,25 @@ def test_located_events_have_a_sideband_and_no_classes(tmp_path):
     assert randoms["shape"] is None
     assert randoms["spectra"][0]["unrelated"] is None
     assert set(randoms["sideband"]) == {"stop_ns", "n_events", "p_flat"}
+
+
+def test_the_levels_of_voxels_come_from_the_pairs_located_in_the_object(study_file, monkeypatch):
+    study = read_study(study_file)
+    given = []
+
+    def watched(spectra, *, pairs, with_class_2):
+        given.append(pairs)
+        return estimate_levels(spectra, pairs=pairs, with_class_2=with_class_2)
+
+    monkeypatch.setattr(run, "estimate_levels", watched)
+
+    run_study(study)
+
+    options = study.settings.select
+    (chunk,) = open_input(study.files[0]).chunks(10_000_000)
+    pairs = find_triplets(chunk.value, options=options, with_pairs=True).pairs
+    point = locate_pairs(cut_pairs(pairs, options=options))
+    voxel = study.grid.voxel_of(point[study.object.contains(point)])
+    expected = np.bincount(voxel[voxel >= 0], minlength=study.grid.n_voxel)
+    assert expected.sum() > 1000
+    assert_array_equal(given[0], expected)
