@@ -5,12 +5,13 @@ from psimg.lifetime.model import (
     OPS,
     PPS,
     Component,
+    Gaussian,
     LifetimeModel,
     Response,
     standard_components,
 )
-from psimg.lifetime.spectrum_fit import calibrate_response, fit_regions, fit_spectrum
-from psimg.lifetime.values import FitOptions, SpectrumFit
+from psimg.lifetime.spectrum_fit import calibrate_response, fit_data, fit_regions, fit_spectrum
+from psimg.lifetime.values import FitOptions, SpectrumData, SpectrumFit, calibrated_model
 from psimg.lifetime.voxel_fit import fit_voxels
 from psimg.lifetime.walk_fit import fit_walk
 
@@ -20,10 +21,14 @@ __all__ = [
     "PPS",
     "Component",
     "FitOptions",
+    "Gaussian",
     "LifetimeModel",
     "Response",
+    "SpectrumData",
     "SpectrumFit",
     "calibrate_response",
+    "calibrated_model",
+    "fit_data",
     "fit_regions",
     "fit_spectrum",
     "fit_voxels",

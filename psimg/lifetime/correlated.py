@@ -52,6 +52,15 @@ class Shifts:
         total = shape.sum()
         return np.asarray(shape / total if total > 0 else shape)
 
+    def spread_slopes(self, signal: FloatArray, slopes: FloatArray) -> FloatArray:
+        """Return the (Q, B) slopes of `spread` for (Q, B + 2 R) slopes of the signal."""
+        shape = np.convolve(signal, self.share, mode="valid")
+        total = shape.sum()
+        moved = np.stack([np.convolve(row, self.share, mode="valid") for row in slopes])
+        if total <= 0:
+            return moved
+        return np.asarray((moved - moved.sum(axis=1)[:, None] * (shape / total)) / total)
+
 
 def n_shift_bins(edges_ns: FloatArray) -> int:
     """Return R for these bins.

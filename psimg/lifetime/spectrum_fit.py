@@ -1,7 +1,7 @@
 """Fit one spectrum with iminuit: regions, and the calibration of the time response."""
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -9,12 +9,10 @@ from numpy.typing import NDArray
 
 from psimg.core.errors import DataError
 from psimg.core.maps import FitStatus
-from psimg.lifetime._emg import bin_shares
-from psimg.lifetime._likelihood import count_deviance, poisson_deviance
-from psimg.lifetime.correlated import Shifts, measure_shifts, n_shift_bins, wider_edges
-from psimg.lifetime.model import LifetimeModel, require_windows
-from psimg.lifetime.values import FitOptions, SpectrumFit
-from psimg.spectra.randoms import DelayedSpectrum, flat_shape
+from psimg.lifetime.model import LifetimeModel
+from psimg.lifetime.problem import SpectrumProblem
+from psimg.lifetime.values import FitOptions, SpectrumData, SpectrumFit
+from psimg.spectra.randoms import DelayedSpectrum
 from psimg.spectra.values import LifetimeSpectra
 
 if TYPE_CHECKING:
@@ -22,153 +20,11 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-_MU_RANGE_NS = (-5.0, 5.0)
-_SIGMA_RANGE_NS = (0.01, 2.0)
-_SIGMA_START_NS = 0.1
 _N_TURN = 3
 """Turns of lifetimes and shifts; the shifts make up for what the lifetimes lack at first."""
-
-
-class _Problem:
-    """One spectrum and its model as a function of the free parameters."""
-
-    def __init__(
-        self,
-        counts: NDArray[np.float64],
-        edges_ns: NDArray[np.float64],
-        model: LifetimeModel,
-        delayed: DelayedSpectrum | None,
-    ) -> None:
-        self.counts = counts
-        self.edges = edges_ns
-        self.model = model
-        # A flat background takes no word from delayed windows.
-        self.delayed = delayed if model.background != "flat" else None
-        self.with_class_2 = model.background == "four-set"
-        groups, self.link = model.groups
-        self.n_group = len(groups)
-        self.free_tau = [k for k, c in enumerate(model.components) if c.free]
-        self.names = (
-            *(f"n_{group}" for group in groups),
-            *(f"tau_{model.components[k].name}_ns" for k in self.free_tau),
-            "background",
-            *(() if model.response.mu_ns is not None else ("mu_ns",)),
-            *(() if model.response.sigma_ns is not None else ("sigma_ns",)),
-            *(("class_2", "class_3") if self.with_class_2 else ()),
-        )
-        self.shape = flat_shape(edges_ns) if self.delayed is None else self.delayed.shape
-        self.n_beyond = n_shift_bins(edges_ns) if self.with_class_2 else 0
-        self.wide_edges = wider_edges(edges_ns) if self.with_class_2 else edges_ns
-        self.shifts: Shifts | None = None
-        self._shares = np.empty((len(model.components), len(self.wide_edges) - 1))
-
-    @property
-    def n_datum(self) -> int:
-        """Numbers that the likelihood compares with expectations."""
-        if self.delayed is None:
-            return len(self.counts)
-        return len(self.counts) + 1 + (len(self.counts) + 1 if self.with_class_2 else 0)
-
-    def response(self, p: NDArray[np.float64]) -> tuple[float, float]:
-        """Return mu and sigma [ns]."""
-        known = self.model.response
-        mu = known.mu_ns if known.mu_ns is not None else p[self.names.index("mu_ns")]
-        sigma = known.sigma_ns if known.sigma_ns is not None else p[self.names.index("sigma_ns")]
-        return float(mu), float(sigma)
-
-    def level(self, p: NDArray[np.float64]) -> float:
-        """Return the number of unrelated randoms, of classes I and III."""
-        return float(p[self.n_group + len(self.free_tau)])
-
-    def signal(self, p: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Return (K, B + 2 R) true events of each component, R bins beyond the spectrum's ends."""
-        mu, sigma = self.response(p)
-        tau = [c.tau_ns for c in self.model.components]
-        for position, k in enumerate(self.free_tau):
-            tau[k] = p[self.n_group + position]
-        for k, tau_k in enumerate(tau):
-            bin_shares(self.wide_edges, tau_k, sigma, mu, self._shares[k])
-        events = self.link @ p[: self.n_group]
-        return np.asarray(events[:, None] * self._shares)
-
-    def expected(self, p: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Return (K+2, B) expected events per component, unrelated randoms, and class II."""
-        signal = self.signal(p)
-        inside = signal[:, self.n_beyond : signal.shape[1] - self.n_beyond]
-        class_2 = np.zeros(len(self.counts))
-        if self.shifts is not None:
-            class_2 = p[-2] * self.shifts.spread(signal.sum(axis=0))
-        return np.vstack([inside, self.level(p) * self.shape, class_2])
-
-    def deviance(self, p: NDArray[np.float64]) -> float:
-        """Return the Poisson deviance of the spectrum and of the delayed windows."""
-        # A minimiser may try any number of events; a deviance of infinity turns it back.
-        with np.errstate(over="ignore", invalid="ignore"):
-            expected = self.expected(p)
-            value = poisson_deviance(self.counts, expected.sum(axis=0))
-            if self.delayed is not None:
-                n_prompt, n_photon, n_both = self.delayed.n_sets
-                value += count_deviance(self.delayed.prompt.sum(), n_prompt * self.level(p))
-                if self.with_class_2:
-                    class_3 = p[-1]
-                    in_photon = n_photon * (expected[-1] + 2.0 * class_3 * self.shape)
-                    value += poisson_deviance(self.delayed.photon, in_photon)
-                    value += count_deviance(self.delayed.both.sum(), 2.0 * n_both * class_3)
-        return float(value)
-
-    def measure_shifts(self, p: NDArray[np.float64]) -> None:
-        """Fit the shifts of class II to the windows with a photon delayed, for these lifetimes."""
-        assert self.delayed is not None
-        self.shifts = measure_shifts(self.delayed, self.edges, self.signal(p).sum(axis=0))
-
-    def start(self) -> NDArray[np.float64]:
-        """Guess the parameters from the spectrum's peak and its part before the peak."""
-        centre = 0.5 * (self.edges[1:] + self.edges[:-1])
-        mu, sigma = self.model.response.mu_ns, self.model.response.sigma_ns
-        if mu is None:
-            smooth = np.convolve(self.counts, np.ones(3) / 3, mode="same")
-            # The peak of a fast decay lies about its mean life after the shift.
-            mu = float(np.clip(centre[np.argmax(smooth)] - 0.1, *_MU_RANGE_NS))
-        if sigma is None:
-            sigma = _SIGMA_START_NS
-        before = self.edges[1:] < mu - 5 * sigma - 0.5
-        total = float(self.counts.sum())
-        background = 0.2 * total
-        if before.any():
-            background = float(self.counts[before].sum() / self.shape[before].sum())
-        if self.delayed is not None:
-            background = self.delayed.prompt.sum() / self.delayed.n_sets[0]
-        background = float(np.clip(background, 1.0, max(0.95 * total, 1.0)))
-        signal = max(total - background, 1.0)
-        shares = [c.intensity or 1 / len(self.model.components) for c in self.model.components]
-        amplitude, *_ = np.linalg.lstsq(self.link, np.array(shares), rcond=None)
-        amplitude = np.maximum(amplitude, 0.02)
-        amplitude *= signal / (self.link @ amplitude).sum()
-        start = [*amplitude, *(self.model.components[k].tau_ns for k in self.free_tau), background]
-        if self.model.response.mu_ns is None:
-            start.append(mu)
-        if self.model.response.sigma_ns is None:
-            start.append(sigma)
-        if self.with_class_2:
-            assert self.delayed is not None
-            _, n_photon, n_both = self.delayed.n_sets
-            class_3 = 0.5 * self.delayed.both.sum() / n_both
-            class_2 = self.delayed.photon.sum() / n_photon - 2.0 * class_3
-            start += [max(class_2, 1.0), max(class_3, 1.0)]
-        return np.array(start)
-
-    def limits(self) -> list[tuple[float, float]]:
-        """Return the range of each parameter."""
-        ranges = [(0.0, np.inf)] * self.n_group
-        ranges += [self.model.components[k].bounds_ns for k in self.free_tau]
-        ranges.append((0.0, np.inf))
-        if self.model.response.mu_ns is None:
-            ranges.append(_MU_RANGE_NS)
-        if self.model.response.sigma_ns is None:
-            ranges.append(_SIGMA_RANGE_NS)
-        if self.with_class_2:
-            ranges += [(0.0, np.inf)] * 2
-        return ranges
+_N_CALL = 5000
+_EMPTY = 1e-2
+"""Events below this are none: the parameter ended on its bound."""
 
 
 def fit_spectrum(
@@ -177,6 +33,9 @@ def fit_spectrum(
     *,
     model: LifetimeModel | None = None,
     delayed: DelayedSpectrum | None = None,
+    exposure: NDArray[np.float64] | None = None,
+    template: NDArray[np.float64] | None = None,
+    start: Mapping[str, float] | None = None,
     options: FitOptions | None = None,
     name: str = "spectrum",
 ) -> SpectrumFit:
@@ -195,8 +54,15 @@ def fit_spectrum(
         delayed enter the likelihood as ``P ~ Poisson(n_sets background)``, and the background has
         their shape. With ``four-set``, so do the bins of the windows with a photon delayed, which
         hold class II and twice class III, and the total of those with both delayed.
+    exposure : (B,) array, optional
+        Share of the events that each bin would have seen; a bin of 0 is left out. Not together
+        with delayed windows.
+    template : (B,) array, optional
+        Expected background up to a factor, for the ``template`` background.
+    start : mapping, optional
+        Where to start parameters, by name, instead of an automatic guess.
     options : FitOptions, optional
-        Smallest number of events.
+        Smallest number of events, and whether to look for profile intervals.
     name : str
         Name of the spectrum in tables.
 
@@ -210,63 +76,87 @@ def fit_spectrum(
     Raises
     ------
     DataError
-        If counts are negative or not finite, or fewer than the free parameters.
+        If counts are negative or not finite, edges do not rise, bins are not more than the free
+        parameters, or the response is wider than the spectrum.
     SettingsError
-        If the model asks for delayed windows and there are none.
+        If the model asks for delayed windows or a template and there are none, or ``start`` names
+        a parameter that the model does not have.
     """
-    model = model or LifetimeModel()
+    data = SpectrumData(
+        name=name, edges_ns=np.asarray(edges_ns, np.float64),
+        counts=np.asarray(counts, np.float64), delayed=delayed, exposure=exposure,
+        template=template,
+    )  # fmt: skip
+    return fit_data(data, model=model, start=start, options=options)
+
+
+def fit_data(
+    data: SpectrumData,
+    *,
+    model: LifetimeModel | None = None,
+    start: Mapping[str, float] | None = None,
+    options: FitOptions | None = None,
+) -> SpectrumFit:
+    """Fit a lifetime model to a spectrum; as `fit_spectrum`."""
     options = options or FitOptions()
-    counts = np.asarray(counts, dtype=np.float64)
-    if counts.shape != (len(edges_ns) - 1,):
-        raise DataError(f"{name}: {counts.shape} counts for {len(edges_ns)} edges")
-    if not np.all(np.isfinite(counts)) or np.any(counts < 0):
-        raise DataError(f"{name}: counts must be finite and not negative")
-    require_windows(model, (0, 0, 0) if delayed is None else delayed.n_sets, where=f"{name}: ")
-    problem = _Problem(counts, np.asarray(edges_ns, dtype=np.float64), model, delayed)
-    if len(counts) <= len(problem.names):
-        raise DataError(
-            f"{name}: {len(counts)} bins cannot fix {len(problem.names)} free parameters; use "
-            "narrower bins"
-        )
-    if counts.sum() < options.min_counts:
-        return _no_fit(problem, name, FitStatus.TOO_FEW_COUNTS)
-    minuit = _minimise(problem)
+    problem = SpectrumProblem(data, model or LifetimeModel())
+    if data.counts.sum() < options.min_counts:
+        return _no_fit(problem, FitStatus.TOO_FEW_COUNTS)
+    minuit = _minimise(problem, problem.start(start))
     if not (minuit.valid and minuit.accurate):
-        return _no_fit(problem, name, FitStatus.NOT_CONVERGED)
-    return _read(problem, minuit, name)
+        return _no_fit(problem, FitStatus.NOT_CONVERGED)
+    return read_fit(
+        problem,
+        np.array(minuit.values),
+        np.array(minuit.covariance),
+        ~np.array(minuit.fixed),
+        profile_intervals(minuit, problem) if options.intervals == "profile" else None,
+    )
 
 
-def _minimise(problem: _Problem) -> "Minuit":
+def _minimise(problem: SpectrumProblem, start: NDArray[np.float64]) -> "Minuit":
     """Minimise; with class II in turns with the shifts, which follow the fitted lifetimes."""
-    start = problem.start()
     if not problem.with_class_2:
-        return _migrad(problem, start)
+        return minimise(problem, start)
     for _ in range(_N_TURN):
         problem.measure_shifts(start)
-        minuit = _migrad(problem, start)
+        minuit = minimise(problem, start)
         if not minuit.valid:
             break
         start = np.array(minuit.values)
     return minuit
 
 
-def _migrad(problem: _Problem, start: NDArray[np.float64]) -> "Minuit":
-    """Run Migrad, put parameters that ended on a bound exactly there, and run Hesse."""
+def minimise(problem: SpectrumProblem, start: NDArray[np.float64]) -> "Minuit":
+    """Run Migrad, put parameters that ended on a bound exactly there, and run Hesse.
+
+    Parameters
+    ----------
+    problem : SpectrumProblem
+        What to minimise: names, deviance, gradient, limits.
+    start : (P,) array
+        Where to start.
+
+    Returns
+    -------
+    Minuit
+        At the minimum, without limits, its covariance that of the free parameters.
+    """
     from iminuit import Minuit
 
-    minuit = Minuit(problem.deviance, start, name=problem.names)
+    minuit = Minuit(problem.deviance, start, grad=problem.gradient, name=problem.names)
     minuit.errordef = Minuit.LEAST_SQUARES  # the deviance rises by one at one standard error
     minuit.limits = problem.limits()
     minuit.errors = np.where(
         start > 10, np.sqrt(np.maximum(start, 1.0)), 0.05 + 0.05 * np.abs(start)
     )
-    minuit.migrad(ncall=5000)
+    minuit.migrad(ncall=_N_CALL)
     for parameter in problem.names:
-        empty = parameter.startswith(("n_", "class_")) or parameter == "background"
-        if empty and minuit.values[parameter] < 1e-2:
+        empty = parameter.startswith(("n_", "class_", "background"))
+        if empty and minuit.values[parameter] < _EMPTY:
             minuit.values[parameter] = 0.0
             minuit.fixed[parameter] = True
-    minuit.migrad(ncall=5000)
+    minuit.migrad(ncall=_N_CALL)
     # Limits bend the parameters that Hesse differentiates in, and have done their work by now.
     if minuit.valid:
         minuit.limits = [(-np.inf, np.inf)] * len(problem.names)
@@ -275,7 +165,34 @@ def _migrad(problem: _Problem, start: NDArray[np.float64]) -> "Minuit":
     return minuit
 
 
-def _at_bound(problem: _Problem, values: NDArray[np.float64]) -> bool:
+def profile_intervals(minuit: "Minuit", problem: SpectrumProblem) -> NDArray[np.float64]:
+    """Return the (P, 2) ends of the 68 % intervals by MINOS; a limit where none is found before it.
+
+    Parameters
+    ----------
+    minuit : Minuit
+        At its minimum.
+    problem : SpectrumProblem
+        Its names and limits.
+    """
+    ends = np.full((len(problem.names), 2), np.nan)
+    limits = problem.limits()
+    minuit.limits = limits
+    minuit.strategy = 1
+    for i, name in enumerate(problem.names):
+        if minuit.fixed[name]:
+            continue
+        minuit.minos(name)
+        found = minuit.merrors[name]
+        value = minuit.values[name]
+        if found.lower_valid or found.at_lower_limit:
+            ends[i, 0] = limits[i][0] if found.at_lower_limit else value + found.lower
+        if found.upper_valid or found.at_upper_limit:
+            ends[i, 1] = limits[i][1] if found.at_upper_limit else value + found.upper
+    return ends
+
+
+def _at_bound(problem: SpectrumProblem, values: NDArray[np.float64]) -> bool:
     """Whether the o-Ps lifetime means nothing.
 
     It does on a bound, without events in o-Ps, and without events in anything else: o-Ps has taken
@@ -283,67 +200,102 @@ def _at_bound(problem: _Problem, values: NDArray[np.float64]) -> bool:
     """
     for position, k in enumerate(problem.free_tau):
         tau = values[problem.n_group + position]
-        low, high = problem.model.components[k].bounds_ns
+        low, high = problem.model.components[k].range_ns
         if tau - low < 1e-3 * low or high - tau < 1e-3 * high:
             return True
+    if not problem.model.has_ops:
+        return False
     carries_ops = problem.link[problem.model.ops] > 0
     amplitude = values[: problem.n_group]
     others = amplitude[~carries_ops]
     return bool(amplitude[carries_ops].sum() <= 0 or (len(others) and others.sum() <= 0))
 
 
-def _read(problem: _Problem, minuit: "Minuit", name: str) -> SpectrumFit:
-    values = np.array(minuit.values)
-    free = ~np.array(minuit.fixed)
-    covariance = np.array(minuit.covariance)
-    events = problem.link @ values[: problem.n_group]
-    intensities = events / events.sum()
-    # dI_k/da = (L_ka - I_k sum_j L_ja) / sum of events
-    jacobian = (problem.link - np.outer(intensities, problem.link.sum(axis=0))) / events.sum()
-    block = covariance[: problem.n_group, : problem.n_group]
-    variance = np.einsum("ka,ab,kb->k", jacobian, block, jacobian)
+def read_fit(
+    problem: SpectrumProblem,
+    values: NDArray[np.float64],
+    covariance: NDArray[np.float64],
+    free: NDArray[np.bool_],
+    intervals: NDArray[np.float64] | None = None,
+) -> SpectrumFit:
+    """Turn a minimum into a `SpectrumFit`.
+
+    Parameters
+    ----------
+    problem : SpectrumProblem
+        What was minimised.
+    values : (P,) array
+        The minimum.
+    covariance : (P, P) array
+        Covariance, zero where a parameter is not free.
+    free : (P,) array of bool
+        Parameters that did not end on a bound.
+    intervals : (P, 2) array, optional
+        Profile intervals.
+    """
+    values, n_group = values.copy(), problem.n_group
+    intensities, jacobian = _intensities(problem, values)
+    variance = np.einsum("ka,ab,kb->k", jacobian, covariance[:n_group, :n_group], jacobian)
     at_bound = _at_bound(problem, values)
     errors = np.where(free, np.sqrt(np.diag(covariance)), np.nan)
     expected = problem.expected(values)
+    deviance = problem.deviance(values)
+    intervals = np.full((len(values), 2), np.nan) if intervals is None else intervals
     if at_bound:
-        tau = slice(problem.n_group, problem.n_group + len(problem.free_tau))
-        values[tau] = errors[tau] = np.nan
+        tau = slice(n_group, n_group + len(problem.free_tau))
+        values[tau] = errors[tau] = intervals[tau] = np.nan
         intensities = np.full_like(intensities, np.nan)
         variance = np.full_like(variance, np.nan)
     return SpectrumFit(
-        name=name,
+        data=problem.data,
         model=problem.model,
-        edges_ns=problem.edges,
-        counts=problem.counts,
         parameters=problem.names,
         values=values,
         errors=errors,
         covariance=covariance,
+        intervals=intervals,
         intensities=intensities,
         intensity_errors=np.sqrt(np.maximum(variance, 0.0)),
         expected=np.vstack([expected[:-2], expected[-2:].sum(axis=0)]),
         class_2=expected[-1],
-        deviance=float(minuit.fval),
+        deviance=deviance,
         ndf=problem.n_datum - int(free.sum()),
         status=FitStatus.AT_BOUND if at_bound else FitStatus.OK,
     )
 
 
-def _no_fit(problem: _Problem, name: str, status: FitStatus) -> SpectrumFit:
-    p, k = len(problem.names), len(problem.model.components)
+def _intensities(
+    problem: SpectrumProblem, values: NDArray[np.float64]
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return (K,) intensities and their (K, A) derivatives in the amplitudes.
+
+    With S the events of the sample, ``dI_k/da = (L_ka - I_k sum_j L_ja) / S``, the sum over the
+    sample. The share of a source is known and does not change.
+    """
+    source = np.array([component.source for component in problem.model.components])
+    sample_link = problem.link * ~source[:, None]
+    amplitude = values[: problem.n_group]
+    total = (sample_link @ amplitude).sum()
+    intensities = sample_link @ amplitude / total
+    jacobian = (sample_link - np.outer(intensities, sample_link.sum(axis=0))) / total
+    known = [component.intensity or 0.0 for component in problem.model.components]
+    return np.where(source, known, intensities), jacobian
+
+
+def _no_fit(problem: SpectrumProblem, status: FitStatus) -> SpectrumFit:
+    p, k, n_bin = len(problem.names), len(problem.model.components), problem.data.n_bin
     return SpectrumFit(
-        name=name,
+        data=problem.data,
         model=problem.model,
-        edges_ns=problem.edges,
-        counts=problem.counts,
         parameters=problem.names,
         values=np.full(p, np.nan),
         errors=np.full(p, np.nan),
         covariance=np.full((p, p), np.nan),
+        intervals=np.full((p, 2), np.nan),
         intensities=np.full(k, np.nan),
         intensity_errors=np.full(k, np.nan),
-        expected=np.full((k + 1, len(problem.counts)), np.nan),
-        class_2=np.full(len(problem.counts), np.nan),
+        expected=np.full((k + 1, n_bin), np.nan),
+        class_2=np.full(n_bin, np.nan),
         deviance=np.nan,
         ndf=problem.n_datum - p,
         status=status,

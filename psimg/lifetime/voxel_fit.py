@@ -10,7 +10,7 @@ from psimg.core.errors import DataError, SettingsError
 from psimg.core.maps import FitStatus, ParameterMaps
 from psimg.lifetime import _voxel
 from psimg.lifetime._emg import bin_shares
-from psimg.lifetime.model import LifetimeModel, require_windows
+from psimg.lifetime.model import LifetimeModel, require_free_ops, require_windows
 from psimg.lifetime.values import FitOptions, SpectrumFit
 from psimg.spectra.levels import RandomLevels, estimate_levels
 from psimg.spectra.randoms import flat_shape
@@ -74,6 +74,7 @@ def fit_voxels(
     options = options or FitOptions()
     if spectra.grid is None or spectra.voxel is None:
         raise DataError("these spectra are of regions; fit them with fit_regions")
+    require_free_ops(model)
     mu, sigma = model.response.mu_ns, model.response.sigma_ns
     if mu is None or sigma is None:
         raise SettingsError(
@@ -121,8 +122,8 @@ def fit_voxels(
             share[block],
             bool(fast_link.any()),
             spectra.edges_ns[1:] < mu - 5 * sigma - 0.5,
-            np.array([0.0, 0.0, 0.0, ops.bounds_ns[0]]),
-            np.array([np.inf, np.inf, np.inf, ops.bounds_ns[1]]),
+            np.array([0.0, 0.0, 0.0, ops.range_ns[0]]),
+            np.array([np.inf, np.inf, np.inf, ops.range_ns[1]]),
             ops.tau_ns,
             options.min_counts,
             options.max_iter,

@@ -21,7 +21,7 @@ from psimg.events.windows import n_sets_of
 from psimg.io.mapping import ColumnSpec
 from psimg.io.nifti import read_mask
 from psimg.io.timing_table import read_timing_table
-from psimg.lifetime.model import Component, Response, require_windows
+from psimg.lifetime.model import Component, Response, require_free_ops, require_windows
 from psimg.study.sections import REGION_SPECS, MaskSpec, StudyFile
 
 
@@ -127,6 +127,12 @@ def _prepare(path: Path, settings: StudyFile, with_timing: bool) -> Study:
     twice = sorted({str(file) for file in files if files.count(file) > 1})
     if twice:
         raise SettingsError(f"input.files names {', '.join(twice)} more than once")
+    require_free_ops(settings.model)
+    if settings.model.background == "template":
+        raise SettingsError(
+            "model.background = 'template' is for single spectra (fit_spectrum); a study measures "
+            "its background: use 'flat', 'delayed' or 'four-set'"
+        )
     require_windows(settings.model, n_sets_of(settings.select.windows))
     _refuse_rules_with_delays(settings)
     grid = settings.grid.grid()

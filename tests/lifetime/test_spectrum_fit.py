@@ -247,7 +247,7 @@ def test_no_background_is_a_background_of_zero():
     [
         (np.full(300, -1.0), EDGES, "counts must be finite and not negative"),
         (np.full(300, np.nan), EDGES, "counts must be finite and not negative"),
-        (np.ones(299), EDGES, r"\(299,\) counts for 301 edges"),
+        (np.ones(299), EDGES, r"edges_ns has shape \(301,\) and there are 299 counts"),
         (np.ones(3), EDGES[:4], "3 bins cannot fix 4 free parameters"),
     ],
 )
