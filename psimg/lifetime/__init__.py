@@ -1,5 +1,7 @@
 """Lifetime models and their fits, for regions and for voxels."""
 
+from psimg.lifetime.goodness import Goodness, goodness_of_fit
+from psimg.lifetime.joint_fit import JointFit, fit_joint
 from psimg.lifetime.model import (
     DIRECT,
     OPS,
@@ -10,6 +12,7 @@ from psimg.lifetime.model import (
     Response,
     standard_components,
 )
+from psimg.lifetime.profile import Profile, profile_likelihood
 from psimg.lifetime.spectrum_fit import calibrate_response, fit_data, fit_regions, fit_spectrum
 from psimg.lifetime.values import FitOptions, SpectrumData, SpectrumFit, calibrated_model
 from psimg.lifetime.voxel_fit import fit_voxels
@@ -22,16 +25,22 @@ __all__ = [
     "Component",
     "FitOptions",
     "Gaussian",
+    "Goodness",
+    "JointFit",
     "LifetimeModel",
+    "Profile",
     "Response",
     "SpectrumData",
     "SpectrumFit",
     "calibrate_response",
     "calibrated_model",
     "fit_data",
+    "fit_joint",
     "fit_regions",
     "fit_spectrum",
     "fit_voxels",
     "fit_walk",
+    "goodness_of_fit",
+    "profile_likelihood",
     "standard_components",
 ]

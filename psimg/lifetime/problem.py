@@ -7,11 +7,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from psimg.core.errors import DataError, SettingsError
-from psimg.lifetime._likelihood import SMALLEST_COUNT, count_deviance, poisson_deviance
 from psimg.lifetime._mixture import mixture_derivatives, mixture_shares
 from psimg.lifetime.correlated import Shifts, measure_shifts, n_shift_bins, wider_edges
+from psimg.lifetime.likelihood import PoissonProblem
 from psimg.lifetime.model import LifetimeModel, require_windows
-from psimg.lifetime.values import SpectrumData
+from psimg.lifetime.values import SpectrumData, SpectrumFit
 from psimg.spectra.randoms import flat_shape
 
 FloatArray = NDArray[np.float64]
@@ -34,7 +34,7 @@ class _Signal(NamedTuple):
     """(Q, B + 2 R) slopes of their sum in the Q parameters that shape the signal."""
 
 
-class SpectrumProblem:
+class SpectrumProblem(PoissonProblem):
     """One spectrum and its model as a function of the free parameters.
 
     The parameters are, in this order: events of each group, free mean lives, free spreads,
@@ -90,6 +90,7 @@ class SpectrumProblem:
         self.wide_edges = wider_edges(data.edges_ns) if self.with_class_2 else data.edges_ns
         self.shifts: Shifts | None = None
         self._known: dict[int, FloatArray] = {}
+        self.observed = self._observed()
         self._require_possible()
 
     def _shape(self) -> FloatArray:
@@ -97,6 +98,14 @@ class SpectrumProblem:
             assert self.data.template is not None
             return self.data.template
         return flat_shape(self.data.edges_ns) if self.delayed is None else self.delayed.shape
+
+    def _observed(self) -> FloatArray:
+        found: list[FloatArray | list[float]] = [self.data.counts]
+        if self.delayed is not None:
+            found.append([self.delayed.prompt.sum()])
+            if self.with_class_2:
+                found += [self.delayed.photon, [self.delayed.both.sum()]]
+        return np.concatenate(found)
 
     def _require_possible(self) -> None:
         name, n_bin = self.data.name, self.data.n_bin
@@ -112,14 +121,6 @@ class SpectrumProblem:
                 f"{name}: the response is {widest:g} ns wide and the spectrum {length:g} ns long; "
                 "correct sigma_ns (in ns), or the range of the spectrum"
             )
-
-    @property
-    def n_datum(self) -> int:
-        """Numbers that the likelihood compares with expectations."""
-        n = self.data.n_bin + sum(c.prior_ns is not None for c in self.model.components)
-        if self.delayed is None:
-            return n
-        return n + 1 + (self.data.n_bin + 1 if self.with_class_2 else 0)
 
     def response(self, p: FloatArray) -> FloatArray:
         """Return the (G, 3) weight, mean and width of the response's Gaussians [ns]."""
@@ -207,66 +208,44 @@ class SpectrumProblem:
         parts = np.vstack([self._inside(signal), self.level(p) * self.shape, class_2])
         return np.asarray(self.exposure * parts)
 
-    def slopes(self, p: FloatArray) -> tuple[FloatArray, FloatArray, FloatArray]:
-        """Return expected events, their slopes, and the slopes of class II alone.
+    def expectation(self, p: FloatArray) -> FloatArray:
+        """Return the (D,) expected counts: the spectrum's, and those of the delayed windows."""
+        parts = self.expected(p)
+        found: list[FloatArray | list[float]] = [parts.sum(axis=0)]
+        if self.delayed is not None:
+            n_prompt, n_photon, n_both = self.delayed.n_sets
+            found.append([n_prompt * self.level(p)])
+            if self.with_class_2:
+                found += [n_photon * (parts[-1] + 2.0 * p[-1] * self.shape), [2.0 * n_both * p[-1]]]
+        return np.concatenate(found)
 
-        Returns
-        -------
-        expected : (B,) array
-        jacobian, class_2 : (P, B) arrays
-            Derivative in each parameter of all events, exposure included, and of class II.
-        """
+    def slopes(self, p: FloatArray) -> tuple[FloatArray, FloatArray]:
+        """Return the (D,) expected counts and their (P, D) derivatives."""
         signal = self._signal_with_slopes(p)
-        shaping = [*range(self.level_at), *range(self.level_at + 1, self.level_at + 1 +
-                                                 len(response_parameters(self.model)))]  # fmt: skip
-        jacobian = np.zeros((len(p), self.data.n_bin))
-        jacobian[shaping] = self._inside(signal.slopes)
-        jacobian[self.level_at] = self.shape
-        class_2 = np.zeros_like(jacobian)
+        n_response = len(response_parameters(self.model))
+        shaping = [i for i in range(self.level_at + 1 + n_response) if i != self.level_at]
+        inside, class_2 = np.zeros((2, len(p), self.data.n_bin))
+        inside[shaping] = self._inside(signal.slopes)
+        inside[self.level_at] = self.shape
         total = signal.parts.sum(axis=0)
         expected = self._inside(total[None, :])[0] + self.level(p) * self.shape
         if self.shifts is not None:
             class_2[shaping] = p[-2] * self.shifts.spread_slopes(total, signal.slopes)
             class_2[-2] = self.shifts.spread(total)
             expected = expected + p[-2] * class_2[-2]
-        return self.exposure * expected, self.exposure * (jacobian + class_2), class_2
-
-    def deviance(self, p: FloatArray) -> float:
-        """Return the Poisson deviance of spectrum and delayed windows, and what priors add."""
-        # A minimiser may try any number of events; a deviance of infinity turns it back.
-        with np.errstate(over="ignore", invalid="ignore"):
-            expected = self.expected(p)
-            value = poisson_deviance(self.data.counts, expected.sum(axis=0))
-            value += sum(((p[i] - mean) / sigma) ** 2 for i, mean, sigma in self.priors())
-            if self.delayed is not None:
-                n_prompt, n_photon, n_both = self.delayed.n_sets
-                value += count_deviance(self.delayed.prompt.sum(), n_prompt * self.level(p))
-                if self.with_class_2:
-                    in_photon = n_photon * (expected[-1] + 2.0 * p[-1] * self.shape)
-                    value += poisson_deviance(self.delayed.photon, in_photon)
-                    value += count_deviance(self.delayed.both.sum(), 2.0 * n_both * p[-1])
-        return float(value)
-
-    def gradient(self, p: FloatArray) -> FloatArray:
-        """Return the (P,) derivative of `deviance`."""
-        with np.errstate(over="ignore", invalid="ignore"):
-            expected, jacobian, class_2 = self.slopes(p)
-            total = 2.0 * jacobian @ _excess(self.data.counts, expected)
-            for i, mean, sigma in self.priors():
-                total[i] += 2.0 * (p[i] - mean) / sigma**2
-            if self.delayed is not None:
-                n_prompt, n_photon, n_both = self.delayed.n_sets
-                level = np.array([n_prompt * self.level(p)])
-                counted = np.array([self.delayed.prompt.sum()])
-                total[self.level_at] += 2.0 * n_prompt * _excess(counted, level)[0]
-                if self.with_class_2:
-                    class_2[-1] = 2.0 * self.shape
-                    in_photon = n_photon * (p[-2] * class_2[-2] + 2.0 * p[-1] * self.shape)
-                    total += 2.0 * n_photon * class_2 @ _excess(self.delayed.photon, in_photon)
-                    both = np.array([2.0 * n_both * p[-1]])
-                    counted = np.array([self.delayed.both.sum()])
-                    total[-1] += 4.0 * n_both * _excess(counted, both)[0]
-        return np.asarray(total)
+        found: list[FloatArray | list[float]] = [self.exposure * expected]
+        jacobian = [self.exposure * (inside + class_2)]
+        if self.delayed is not None:
+            n_prompt, n_photon, n_both = self.delayed.n_sets
+            unit = np.eye(len(p))
+            found.append([n_prompt * self.level(p)])
+            jacobian.append(n_prompt * unit[:, [self.level_at]])
+            if self.with_class_2:
+                photon = class_2 + 2.0 * np.outer(unit[-1], self.shape)
+                found += [n_photon * (p[-2] * class_2[-2] + 2.0 * p[-1] * self.shape)]
+                found += [[2.0 * n_both * p[-1]]]
+                jacobian += [n_photon * photon, 2.0 * n_both * unit[:, [-1]]]
+        return np.concatenate(found), np.hstack(jacobian)
 
     def priors(self) -> list[tuple[int, float, float]]:
         """Return position, mean and standard deviation of the parameters with a prior."""
@@ -376,6 +355,9 @@ def response_parameters(model: LifetimeModel) -> tuple[str, ...]:
     return tuple(name for name, value in names if value is None)
 
 
-def _excess(counts: FloatArray, expected: FloatArray) -> FloatArray:
-    """Return ``1 - n/m``, half the derivative of the deviance in the expected events."""
-    return np.asarray(1.0 - counts / np.maximum(expected, SMALLEST_COUNT))
+def problem_of(fit: SpectrumFit) -> SpectrumProblem:
+    """Return the problem that a fit with values has solved."""
+    problem = SpectrumProblem(fit.data, fit.model)
+    if problem.with_class_2:
+        problem.measure_shifts(fit.values)
+    return problem

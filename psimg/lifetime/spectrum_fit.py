@@ -2,29 +2,23 @@
 
 import logging
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from psimg.core.errors import DataError
 from psimg.core.maps import FitStatus
+from psimg.lifetime.likelihood import Minimum, minimise, profile_intervals
 from psimg.lifetime.model import LifetimeModel
 from psimg.lifetime.problem import SpectrumProblem
 from psimg.lifetime.values import FitOptions, SpectrumData, SpectrumFit
 from psimg.spectra.randoms import DelayedSpectrum
 from psimg.spectra.values import LifetimeSpectra
 
-if TYPE_CHECKING:
-    from iminuit import Minuit
-
 log = logging.getLogger(__name__)
 
 _N_TURN = 3
 """Turns of lifetimes and shifts; the shifts make up for what the lifetimes lack at first."""
-_N_CALL = 5000
-_EMPTY = 1e-2
-"""Events below this are none: the parameter ended on its bound."""
 
 
 def fit_spectrum(
@@ -101,95 +95,25 @@ def fit_data(
     options = options or FitOptions()
     problem = SpectrumProblem(data, model or LifetimeModel())
     if data.counts.sum() < options.min_counts:
-        return _no_fit(problem, FitStatus.TOO_FEW_COUNTS)
-    minuit = _minimise(problem, problem.start(start))
-    if not (minuit.valid and minuit.accurate):
-        return _no_fit(problem, FitStatus.NOT_CONVERGED)
-    return read_fit(
-        problem,
-        np.array(minuit.values),
-        np.array(minuit.covariance),
-        ~np.array(minuit.fixed),
-        profile_intervals(minuit, problem) if options.intervals == "profile" else None,
-    )
+        return no_fit(problem, FitStatus.TOO_FEW_COUNTS)
+    minimum = _fit_in_turns(problem, problem.start(start))
+    if not minimum.valid:
+        return no_fit(problem, FitStatus.NOT_CONVERGED)
+    intervals = profile_intervals(minimum, problem) if options.intervals == "profile" else None
+    return read_fit(problem, minimum.values, minimum.covariance, minimum.free, intervals)
 
 
-def _minimise(problem: SpectrumProblem, start: NDArray[np.float64]) -> "Minuit":
+def _fit_in_turns(problem: SpectrumProblem, start: NDArray[np.float64]) -> Minimum:
     """Minimise; with class II in turns with the shifts, which follow the fitted lifetimes."""
     if not problem.with_class_2:
         return minimise(problem, start)
     for _ in range(_N_TURN):
         problem.measure_shifts(start)
-        minuit = minimise(problem, start)
-        if not minuit.valid:
+        minimum = minimise(problem, start)
+        if not minimum.valid:
             break
-        start = np.array(minuit.values)
-    return minuit
-
-
-def minimise(problem: SpectrumProblem, start: NDArray[np.float64]) -> "Minuit":
-    """Run Migrad, put parameters that ended on a bound exactly there, and run Hesse.
-
-    Parameters
-    ----------
-    problem : SpectrumProblem
-        What to minimise: names, deviance, gradient, limits.
-    start : (P,) array
-        Where to start.
-
-    Returns
-    -------
-    Minuit
-        At the minimum, without limits, its covariance that of the free parameters.
-    """
-    from iminuit import Minuit
-
-    minuit = Minuit(problem.deviance, start, grad=problem.gradient, name=problem.names)
-    minuit.errordef = Minuit.LEAST_SQUARES  # the deviance rises by one at one standard error
-    minuit.limits = problem.limits()
-    minuit.errors = np.where(
-        start > 10, np.sqrt(np.maximum(start, 1.0)), 0.05 + 0.05 * np.abs(start)
-    )
-    minuit.migrad(ncall=_N_CALL)
-    for parameter in problem.names:
-        empty = parameter.startswith(("n_", "class_", "background"))
-        if empty and minuit.values[parameter] < _EMPTY:
-            minuit.values[parameter] = 0.0
-            minuit.fixed[parameter] = True
-    minuit.migrad(ncall=_N_CALL)
-    # Limits bend the parameters that Hesse differentiates in, and have done their work by now.
-    if minuit.valid:
-        minuit.limits = [(-np.inf, np.inf)] * len(problem.names)
-    minuit.strategy = 2  # the default leaves errors good to some percent only
-    minuit.hesse()
-    return minuit
-
-
-def profile_intervals(minuit: "Minuit", problem: SpectrumProblem) -> NDArray[np.float64]:
-    """Return the (P, 2) ends of the 68 % intervals by MINOS; a limit where none is found before it.
-
-    Parameters
-    ----------
-    minuit : Minuit
-        At its minimum.
-    problem : SpectrumProblem
-        Its names and limits.
-    """
-    ends = np.full((len(problem.names), 2), np.nan)
-    limits = problem.limits()
-    minuit.limits = limits
-    minuit.strategy = 1
-    for i, name in enumerate(problem.names):
-        if minuit.fixed[name]:
-            continue
-        minuit.minos(name)
-        found = minuit.merrors[name]
-        value = minuit.values[name]
-        if found.lower_valid or found.at_lower_limit:
-            ends[i, 0] = limits[i][0] if found.at_lower_limit else value + found.lower
-        if found.upper_valid or found.at_upper_limit:
-            ends[i, 1] = limits[i][1] if found.at_upper_limit else value + found.upper
-    return ends
+        start = minimum.values
+    return minimum
 
 
 def _at_bound(problem: SpectrumProblem, values: NDArray[np.float64]) -> bool:
@@ -238,8 +162,7 @@ def read_fit(
     variance = np.einsum("ka,ab,kb->k", jacobian, covariance[:n_group, :n_group], jacobian)
     at_bound = _at_bound(problem, values)
     errors = np.where(free, np.sqrt(np.diag(covariance)), np.nan)
-    expected = problem.expected(values)
-    deviance = problem.deviance(values)
+    expected, deviance = problem.expected(values), problem.deviance(values)
     intervals = np.full((len(values), 2), np.nan) if intervals is None else intervals
     if at_bound:
         tau = slice(n_group, n_group + len(problem.free_tau))
@@ -282,7 +205,8 @@ def _intensities(
     return np.where(source, known, intensities), jacobian
 
 
-def _no_fit(problem: SpectrumProblem, status: FitStatus) -> SpectrumFit:
+def no_fit(problem: SpectrumProblem, status: FitStatus) -> SpectrumFit:
+    """Return a fit without values and the status that says why."""
     p, k, n_bin = len(problem.names), len(problem.model.components), problem.data.n_bin
     return SpectrumFit(
         data=problem.data,

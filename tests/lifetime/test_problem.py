@@ -46,13 +46,16 @@ def test_slopes_of_every_rule_are_those_of_differences(rule):
     )
     p = problem.start()
 
-    expected, jacobian, _ = problem.slopes(p)
+    expected, jacobian = problem.slopes(p)
 
-    assert_allclose(expected, problem.expected(p).sum(axis=0), rtol=1e-12)
-    numeric = central_difference(lambda q: problem.expected(q).sum(axis=0), p)
+    assert_allclose(expected, problem.expectation(p), rtol=1e-12)
+    numeric = central_difference(problem.expectation, p)
     scale = np.abs(jacobian).max(axis=1, keepdims=True)
     assert_allclose(jacobian / scale, numeric / scale, atol=1e-6)
     assert_allclose(problem.gradient(p), central_difference(problem.deviance, p), rtol=1e-5)
+    residuals, slopes = problem.residuals(p)
+    assert_allclose(residuals @ residuals, problem.deviance(p), rtol=1e-12)
+    assert_allclose(2 * residuals @ slopes, problem.gradient(p), rtol=1e-9)
 
 
 def test_slopes_with_class_two_are_those_of_differences(make_truth):

@@ -381,7 +381,7 @@ def test_a_setting_out_of_its_range_is_an_error_that_names_it(study_of, text, me
         ('[recon]\nmethod = "mlem"', r"recon\.method = 'mlem': input should be 'histogram'"),
         (
             '[model]\nbackground = "none"',
-            r"model\.background = 'none': .*'flat', 'delayed' or 'four-set'",
+            r"model\.background = 'none': .*'flat', 'delayed', 'four-set' or 'template'",
         ),
         (
             'format = "cvs"',
