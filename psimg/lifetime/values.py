@@ -284,21 +284,23 @@ def calibrated_model(fit: SpectrumFit) -> LifetimeModel:
     -------
     LifetimeModel
         The response, and mean lives and spreads other than those of o-Ps, fixed at their fitted
-        values. Where the fit has no values, what it was told.
+        values. Where the fit has no values, the response is what the model says and the others are
+        fixed where they start.
     """
-    if fit.status != FitStatus.OK:
-        return fit.model
+    ok = fit.status == FitStatus.OK
     components = tuple(
         component
         if component.name == OPS
         else replace(
             component,
-            tau_ns=fit.value(f"tau_{component.name}_ns"),
-            spread=fit.value(f"spread_{component.name}"),
+            tau_ns=fit.value(f"tau_{component.name}_ns") if ok else component.tau_ns,
+            spread=fit.value(f"spread_{component.name}") if ok else component.spread,
             free=False,
             spread_free=False,
             prior_ns=None,
         )
         for component in fit.model.components
     )
-    return replace(fit.model, components=components, response=fit.response)
+    return replace(
+        fit.model, components=components, response=fit.response if ok else fit.model.response
+    )

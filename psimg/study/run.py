@@ -27,7 +27,7 @@ from psimg.io.input import InputFile, open_input
 from psimg.lifetime.model import LifetimeModel
 from psimg.lifetime.randoms import RandomsSummary
 from psimg.lifetime.spectrum_fit import calibrate_response, fit_regions
-from psimg.lifetime.values import SpectrumFit
+from psimg.lifetime.values import SpectrumFit, calibrated_model
 from psimg.lifetime.voxel_fit import fit_voxels
 from psimg.spectra.binning import VoxelCounter
 from psimg.spectra.levels import PairCounter, RandomLevels, estimate_levels
@@ -490,9 +490,10 @@ def _require_events(run: _Run, voxels: LifetimeSpectra) -> None:
 def _with_known_response(
     calibration: SpectrumFit, model: LifetimeModel, scanner: Scanner | None, warnings: list[str]
 ) -> LifetimeModel:
-    """Return the model with the calibrated response, or a stated guess where that failed."""
-    if calibration.status == FitStatus.OK or model.response.known:
-        return model.with_response(calibration.value("mu_ns"), calibration.value("sigma_ns"))
+    """Return the model with what was calibrated, or a stated guess where that failed."""
+    known = calibrated_model(calibration)
+    if known.response.known:
+        return known
     mu = model.response.mu_ns if model.response.mu_ns is not None else 0.0
     sigma = model.response.sigma_ns or (scanner.sigma_dt_ns if scanner is not None else 0.1)
     warnings.append(
@@ -500,7 +501,7 @@ def _with_known_response(
         f"({calibration.status.name.lower()}); mu = {mu:g} ns and sigma = {sigma:.3g} ns were "
         "used; set model.response to change that"
     )
-    return model.with_response(mu, sigma)
+    return known.with_response(mu, sigma)
 
 
 def _sha256(path: Path) -> str:
