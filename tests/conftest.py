@@ -12,3 +12,12 @@ def sc44() -> Path:
     if not folder.is_dir():
         pytest.skip("the sc44_four_inserts acquisition is not here")
     return folder
+
+
+@pytest.fixture(scope="session")
+def measured_spectra() -> Path:
+    """Measured spectra of other people, where they are at hand."""
+    folder = SHARED_DATA / "spectra"
+    if not folder.is_dir():
+        pytest.skip("the measured spectra are not here")
+    return folder

@@ -5,6 +5,7 @@ from psimg.io.input import FORMATS, InputChunk, InputFile, InputOptions, open_in
 from psimg.io.mapping import REQUIRED, Column, ColumnSpec, UnmappedError
 from psimg.io.nifti import read_mask, write_map
 from psimg.io.spectra_files import write_spectra_npz, write_spectra_root
+from psimg.io.spectrum import read_spectrum
 from psimg.io.timing_table import read_timing_table, write_timing_table
 
 __all__ = [
@@ -18,6 +19,7 @@ __all__ = [
     "UnmappedError",
     "open_input",
     "read_mask",
+    "read_spectrum",
     "read_timing_table",
     "write_gate9",
     "write_map",

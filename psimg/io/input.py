@@ -209,7 +209,7 @@ def open_input(path: Path | str, *, options: InputOptions | None = None) -> Inpu
     """
     path = Path(path)
     options = options or InputOptions()
-    _require_file(path)
+    require_file(path)
     kind = options.format or _guess_format(path)
     table = _open_table(path, kind, options)
     refuse_coincidences(table)
@@ -235,7 +235,8 @@ def open_input(path: Path | str, *, options: InputOptions | None = None) -> Inpu
     return InputFile(table=table, format=kind, content=content, columns=columns)  # type: ignore[arg-type]
 
 
-def _require_file(path: Path) -> None:
+def require_file(path: Path) -> None:
+    """Raise `FileError` unless ``path`` is a file that can be read and holds something."""
     if path.is_dir():
         raise FileError(f"{path}: is a directory, expected a file")
     try:

@@ -1,6 +1,7 @@
 """ROOT files as flat tables, through uproot."""
 
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -26,31 +27,19 @@ def open_root(path: Path, *, tree: str | None = None) -> Table:
     FileError
         If the file is no ROOT file, has no such tree, or several and none was named.
     """
-    import uproot
-
-    try:
-        with uproot.open(path) as file:
-            trees = {
-                name.split(";")[0]: kind
-                for name, kind in file.classnames().items()
-                if kind in ("TTree", "TNtuple", "TNtupleD")
-            }
-            if not trees:
-                raise FileError(
-                    f"{path}: holds no tree ({_contents(file)}); export the events as a TTree"
-                )
-            tree = _choose(path, trees, tree)
-            branches = {
-                name: _dtype(branch) for name, branch in file[tree].iteritems(recursive=True)
-            }
-            n_rows = int(file[tree].num_entries)
-    except FileError:
-        raise
-    except Exception as error:  # uproot raises whatever a broken file makes its parser raise
-        raise FileError(
-            f"{path}: not a readable ROOT file ({type(error).__name__}: {_first_line(error)}); "
-            "copy or export it again"
-        ) from error
+    with open_root_file(path) as file:
+        trees = {
+            name.split(";")[0]: kind
+            for name, kind in file.classnames().items()
+            if kind in ("TTree", "TNtuple", "TNtupleD")
+        }
+        if not trees:
+            raise FileError(
+                f"{path}: holds no tree ({_contents(file)}); export the events as a TTree"
+            )
+        tree = _choose(path, trees, tree)
+        branches = {name: _dtype(branch) for name, branch in file[tree].iteritems(recursive=True)}
+        n_rows = int(file[tree].num_entries)
     return Table(
         path=path,
         kind="root",
@@ -60,6 +49,23 @@ def open_root(path: Path, *, tree: str | None = None) -> Table:
         tree=tree,
         where="branch",
     )
+
+
+@contextmanager
+def open_root_file(path: Path) -> Iterator[Any]:
+    """Open a ROOT file; whatever a broken one raises while it is open becomes a `FileError`."""
+    import uproot
+
+    try:
+        with uproot.open(path) as file:
+            yield file
+    except FileError:
+        raise
+    except Exception as error:  # uproot raises whatever a broken file makes its parser raise
+        raise FileError(
+            f"{path}: not a readable ROOT file ({type(error).__name__}: {_first_line(error)}); "
+            "copy or export it again"
+        ) from error
 
 
 def _choose(path: Path, trees: dict[str, str], tree: str | None) -> str:

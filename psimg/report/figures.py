@@ -39,6 +39,8 @@ FloatArray = NDArray[np.float64]
 
 _OTHERS = (ORANGE, SKY, YELLOW)
 _LINES = {PPS: (BLUE, "-."), DIRECT: (GREEN, "--"), OPS: (VERMILLION, "-")}
+COMPONENT_LINES = (*_LINES.values(), *((colour, "-") for colour in _OTHERS))
+"""Colour and style of components in the order of their mean lives."""
 
 TRUE_LINES = "lines: true numbers"
 """In a legend, what all lines without a name of their own are."""
@@ -116,14 +118,15 @@ def draw_spectrum(fit: SpectrumFit) -> Figure:
     fitted = bool(np.all(np.isfinite(fit.expected)))
     if fitted:
         top, bottom = figure.subplots(2, 1, sharex=True, height_ratios=(3.4, 1.0))
-        _draw_residuals(bottom, fit)
+        residuals = deviance_residuals(fit.counts, fit.expected.sum(axis=0))
+        draw_residuals(bottom, centres(fit.edges_ns), residuals)
         lowest = bottom
     else:
         top = lowest = figure.subplots()
     draw_counts(top, fit.counts, fit.edges_ns)
     if fitted:
         _draw_components(top, fit)
-    _set_range(top, fit, fitted)
+    set_count_range(top, fit.edges_ns, fit.counts, fit.expected if fitted else None)
     top.set_ylabel(f"events per {width_label(fit.edges_ns, 'ns')}")
     lowest.set_xlabel(DT_LABEL)
     put_legend(top)
@@ -156,14 +159,23 @@ def deviance_residuals(counts: FloatArray, expected: FloatArray) -> FloatArray:
     return np.asarray(np.sign(counts - m) * np.sqrt(np.maximum(share, 0.0)))
 
 
-def draw_counts(axes: Axes, counts: FloatArray, edges_ns: FloatArray) -> None:
-    """Draw events per bin as points with Poisson bars, on a logarithmic axis."""
+def draw_counts(
+    axes: Axes,
+    counts: FloatArray,
+    edges_ns: FloatArray,
+    *,
+    n_merged: FloatArray | float = 1.0,
+) -> None:
+    """Draw events per bin as points with Poisson bars, on a logarithmic axis.
+
+    Of bins that merge ``n_merged`` each, the mean of these is drawn.
+    """
     seen = counts > 0  # a logarithmic axis has no place for the others
-    below, above = poisson_bars(counts[seen])
+    scale = np.broadcast_to(1.0 / np.asarray(n_merged), counts.shape)[seen]
     axes.errorbar(
         centres(edges_ns)[seen],
-        counts[seen],
-        yerr=(below, above),
+        counts[seen] * scale,
+        yerr=np.stack(poisson_bars(counts[seen])) * scale,
         fmt="o",
         markersize=2.4,
         linewidth=0.7,
@@ -193,31 +205,37 @@ def _draw_components(axes: Axes, fit: SpectrumFit) -> None:
         axes.plot(t, fit.class_2, color=CLASS_2, linestyle=(0, (4, 1.5)), label=label, zorder=3)
 
 
-def _draw_residuals(axes: Axes, fit: SpectrumFit) -> None:
-    residuals = deviance_residuals(fit.counts, fit.expected.sum(axis=0))
+def draw_residuals(axes: Axes, t: FloatArray, residuals: FloatArray) -> None:
+    """Draw residuals in standard deviations about zero, with a band of one."""
     axes.axhspan(-1.0, 1.0, color=PALE, linewidth=0)
     axes.axhline(0.0, color=INK, linewidth=0.9)
-    axes.plot(centres(fit.edges_ns), residuals, "o", markersize=2.4, color=GREY)
+    axes.plot(t, residuals, "o", markersize=2.4, color=GREY)
     reach = max(3.6, 1.1 * float(np.abs(residuals).max(initial=0.0)))
     axes.set_ylim(-reach, reach)
     axes.locator_params(axis="y", nbins=5, integer=True)
     axes.set_ylabel("residual [$\\sigma$]")
 
 
-def _set_range(axes: Axes, fit: SpectrumFit, fitted: bool) -> None:
-    seen = fit.counts[fit.counts > 0]
+def set_count_range(
+    axes: Axes, edges_ns: FloatArray, counts: FloatArray, expected: FloatArray | None
+) -> None:
+    """Set the range of time and a logarithmic one of counts, for data and curves.
+
+    counts : (B,); expected : (K+1, B), the background last, or None without a fit.
+    """
+    seen = counts[counts > 0]
     # A decade below the data, for the components; never below what a single event needs.
     low = max(0.5, 0.1 * float(seen.min())) if len(seen) else 0.5
-    high = float(fit.counts.max(initial=1.0))
-    if fitted:
+    high = float(counts.max(initial=1.0))
+    if expected is not None:
         # A background of less than an event per bin stays in sight, within reason.
-        level = float(fit.expected[-1].mean())
+        level = float(expected[-1].mean())
         low = max(min(low, 0.5 * level), 0.05) if level > 0 else low
-        high = max(high, float(fit.expected.sum(axis=0).max()))
+        high = max(high, float(expected.sum(axis=0).max()))
     # Limits first: matplotlib warns of a logarithmic axis without any value above zero.
     axes.set_ylim(low, 3.0 * max(high, 4.0))
     axes.set_yscale("log")
-    axes.set_xlim(float(fit.edges_ns[0]), float(fit.edges_ns[-1]))
+    axes.set_xlim(float(edges_ns[0]), float(edges_ns[-1]))
 
 
 def _put_title(axes: Axes, fit: SpectrumFit) -> None:

@@ -25,12 +25,12 @@ from psimg.report.drawing import (
     width_label,
 )
 from psimg.report.figures import TRUE_LINES, draw_counts, poisson_bars, put_legend
+from psimg.report.merging import MergedBins
 from psimg.report.words import with_error
 from psimg.spectra.randoms import flat_shape
 
 FloatArray = NDArray[np.float64]
 
-_MOST_BINS, _LEAST_BINS, _LEAST_COUNTS = 40, 10, 30
 _PROMPT, _PHOTON, _BOTH = range(3)
 _KINDS = (
     ("Prompt delayed: I + III", SKY, "o"),
@@ -38,42 +38,6 @@ _KINDS = (
     ("Both delayed: twice III", GREEN, "^"),
 )
 """Title, colour and marker of each kind of delayed window."""
-
-
-@dataclass(frozen=True, eq=False, kw_only=True, slots=True)
-class _Coarse:
-    """Bins merged until there is something to see in them; numbers are means over what they merge.
-
-    Means keep the unit of the spectrum, events per bin, so that both can be drawn on one axis.
-    """
-
-    edges_ns: FloatArray
-    """(C+1,) edges [ns]."""
-    start: NDArray[np.intp]
-    """(C,) first bin of each."""
-    n_merged: FloatArray
-    """(C,) bins in each."""
-
-    @classmethod
-    def of(cls, edges_ns: FloatArray, n_events: float) -> "_Coarse":
-        """Return bins that hold some tens of the events each, or a tenth of the spectrum."""
-        n_bin = len(edges_ns) - 1
-        n_coarse = np.clip(n_events / _LEAST_COUNTS, _LEAST_BINS, _MOST_BINS)
-        step = max(int(np.ceil(n_bin / n_coarse)), 1)
-        start = np.arange(0, n_bin, step)
-        return cls(
-            edges_ns=np.append(edges_ns[start], edges_ns[-1]),
-            start=start,
-            n_merged=np.diff(np.append(start, n_bin)).astype(np.float64),
-        )
-
-    def sum(self, values: FloatArray) -> FloatArray:
-        """Return (C,) sums of (B,) values."""
-        return np.asarray(np.add.reduceat(values, self.start))
-
-    def mean(self, values: FloatArray) -> FloatArray:
-        """Return (C,) means of (B,) values."""
-        return self.sum(values) / self.n_merged
 
 
 def draw_randoms(randoms: RandomsSummary) -> Figure:
@@ -193,7 +157,7 @@ def _sum_of(truth: NDArray[np.int64], origins: tuple[Origin, ...]) -> FloatArray
 
 def _draw_curve(axes: Axes, curve: _Curve, edges_ns: FloatArray, shift: float) -> float:
     """Draw points for what is measured and steps for the truth; return the level of both."""
-    coarse = _Coarse.of(edges_ns, curve.n_counted)
+    coarse = MergedBins.evenly(edges_ns, curve.n_counted)
     level = 0.0
     if curve.true is not None:
         label = None if curve.measured is not None else f"{curve.name}, true"
@@ -230,7 +194,7 @@ def _draw_kind(axes: Axes, randoms: RandomsSummary, kind: int) -> None:
     title, colour, marker = _KINDS[kind]
     n = randoms.n_sets[kind]
     events = randoms.delayed[kind] * n
-    coarse = _Coarse.of(randoms.edges_ns, float(events.sum()))
+    coarse = MergedBins.evenly(randoms.edges_ns, float(events.sum()))
     counts = coarse.sum(events)
     scale = 1.0 / (coarse.n_merged * n)
     axes.errorbar(

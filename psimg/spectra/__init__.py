@@ -1,6 +1,7 @@
 """Spectra of dt, for voxels and for regions, and of what singles left in detectors."""
 
 from psimg.spectra.binning import SpectrumOptions, VoxelCounter, bin_voxels
+from psimg.spectra.channels import guess_channel_ns
 from psimg.spectra.levels import PairCounter, RandomLevels, estimate_levels
 from psimg.spectra.randoms import (
     DelayedSpectrum,
@@ -12,6 +13,7 @@ from psimg.spectra.randoms import (
 )
 from psimg.spectra.region_binning import RegionCounter, bin_regions
 from psimg.spectra.signal import SignalSpectrum
+from psimg.spectra.spectrum import Spectrum
 from psimg.spectra.values import LifetimeSpectra
 
 __all__ = [
@@ -23,6 +25,7 @@ __all__ = [
     "RegionCounter",
     "SignalSpectrum",
     "SmoothShape",
+    "Spectrum",
     "SpectrumOptions",
     "VoxelCounter",
     "bin_regions",
@@ -30,5 +33,6 @@ __all__ = [
     "estimate_classes",
     "estimate_levels",
     "estimate_random_spectrum",
+    "guess_channel_ns",
     "measure_shape",
 ]
