@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from psimg.core.errors import DataError, FileError, SettingsError
-from psimg.core.maps import FitStatus, ParameterMaps
+from psimg.core.maps import ParameterMaps
 from psimg.core.scanner import Scanner
 from psimg.core.stage import Stage
 from psimg.events.cuts import cut_pairs, cut_triplets

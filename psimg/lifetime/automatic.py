@@ -1,0 +1,306 @@
+"""Fit one measured spectrum without being told where to start."""
+
+import math
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from psimg.core.errors import DataError
+from psimg.core.maps import FitStatus
+from psimg.lifetime.model import (
+    DIRECT,
+    Component,
+    Gaussian,
+    LifetimeModel,
+    standard_components,
+)
+from psimg.lifetime.spectrum_fit import fit_spectrum
+from psimg.lifetime.values import FitOptions, SpectrumFit
+from psimg.spectra.spectrum import Spectrum
+
+FloatArray = NDArray[np.float64]
+
+MOST_GAUSSIANS = 3
+"""Gaussians of the response that are tried."""
+_N_BLOCK = 160
+"""Blocks of bins that the working range is looked for in."""
+_FAR = 4.0
+"""Standard deviations by which a block is below the level where the instrument was off."""
+_STARTS = ((0.2, 1.7), (0.3, 0.7))
+"""Weight and relative width that a further Gaussian is tried with."""
+_TOO_UNCERTAIN = 0.25
+"""Relative error of the o-Ps lifetime at which a simpler model is better."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Trial:
+    """One model that was tried."""
+
+    description: str
+    status: FitStatus
+    deviance: float
+    n_parameter: int
+
+
+@dataclass(frozen=True, eq=False, kw_only=True, slots=True)
+class AutomaticFit:
+    """The fit of a spectrum, and what was decided on the way."""
+
+    fit: SpectrumFit
+    trials: tuple[Trial, ...]
+    """Models tried, in their order."""
+    notes: tuple[str, ...]
+    """What was decided, a sentence each."""
+
+
+def water_like_components() -> tuple[Component, ...]:
+    """Return p-Ps of a known mean life, direct annihilation and o-Ps of free ones."""
+    pps, direct, ops = standard_components()
+    return pps, replace(direct, free=True), ops
+
+
+def fit_automatically(
+    spectrum: Spectrum,
+    *,
+    model: LifetimeModel | None = None,
+    n_gaussian: int | None = None,
+    range_ns: tuple[float, float] | None = None,
+    template: FloatArray | None = None,
+    options: FitOptions | None = None,
+) -> AutomaticFit:
+    """Fit a measured spectrum: find its range, its direction, a start, and the response.
+
+    The number of Gaussians of the response is what the data ask for: a further one must lower the
+    deviance by more than its three parameters cost by G. Schwarz's criterion (Ann. Stat. 6 (1978)
+    461), ``3 ln B`` for B bins.
+
+    Parameters
+    ----------
+    spectrum : Spectrum
+        Counts on a time axis; its zero may be anywhere.
+    model : LifetimeModel, optional
+        By default p-Ps of 0.125 ns, direct annihilation and o-Ps of free mean lives, free
+        intensities. Where that leaves the o-Ps lifetime without a value or uncertain by more than a
+        quarter, direct annihilation of 0.388 ns and p-Ps a third of o-Ps, as for voxels.
+    n_gaussian : int, optional
+        Gaussians of the response, 1 to 3. A model with a known response keeps it.
+    range_ns : (float, float), optional
+        Part of the axis to fit; by default where the instrument was counting.
+    template : (B,) array, optional
+        Background of the whole spectrum up to a factor, for the ``template`` background.
+    options : FitOptions, optional
+        Smallest number of events, and whether to look for profile intervals.
+
+    Returns
+    -------
+    AutomaticFit
+        The fit and what was decided.
+
+    Raises
+    ------
+    DataError
+        If the range holds no bin or no counts, or there are no more bins than free parameters.
+    """
+    notes: list[str] = []
+    first, last = _range_of(spectrum, range_ns, notes)
+    data = replace(
+        spectrum,
+        edges_ns=spectrum.edges_ns[first : last + 1],
+        counts=spectrum.counts[first:last],
+    )
+    background = None if template is None else np.asarray(template)[first:last]
+    if runs_backwards(data):
+        notes.append("the decay runs towards earlier times: the axis was turned round")
+        data = replace(data, edges_ns=-data.edges_ns[::-1], counts=data.counts[::-1])
+        background = None if background is None else background[::-1]
+    trials: list[Trial] = []
+    fit = None
+    for tried in [model] if model is not None else _ladder():
+        fit = _fit_gaussians(data, tried, n_gaussian, background, options, trials)
+        if fit.status == FitStatus.OK and (
+            not fit.model.has_ops or fit.tau_ops_error_ns < _TOO_UNCERTAIN * fit.tau_ops_ns
+        ):
+            break
+    assert fit is not None
+    if model is None and fit.model.intensities == "ps-ratio":
+        notes.append(
+            "too few counts for free intensities: direct annihilation is fixed at "
+            f"{fit.value(f'tau_{DIRECT}_ns'):g} ns and p-Ps is a third of o-Ps"
+        )
+    if fit.model.response.more or n_gaussian is None:
+        n = len(fit.model.response.more) + 1
+        notes.append(f"response of {n} Gaussian{'s' if n > 1 else ''}")
+    return AutomaticFit(fit=fit, trials=tuple(trials), notes=tuple(notes))
+
+
+def _ladder() -> list[LifetimeModel]:
+    """Return models from the freest to one for few events."""
+    return [
+        LifetimeModel(components=water_like_components(), intensities="free"),
+        LifetimeModel(),
+    ]
+
+
+def _range_of(
+    spectrum: Spectrum, range_ns: tuple[float, float] | None, notes: list[str]
+) -> tuple[int, int]:
+    """Return the first bin to fit and the one after the last."""
+    if range_ns is None:
+        first, last = working_range(spectrum.counts)
+        if (first, last) != (0, len(spectrum)):
+            notes.append(
+                f"bins {first} to {last - 1} of 0 to {len(spectrum) - 1} are fitted: outside, the "
+                "instrument counted less than its background"
+            )
+        return first, last
+    part = spectrum.between(*range_ns)
+    first = int(np.searchsorted(spectrum.edges_ns, part.edges_ns[0]))
+    return first, first + len(part)
+
+
+def working_range(counts: FloatArray) -> tuple[int, int]:
+    """Return the first bin where an instrument counts, and the one after the last.
+
+    Discriminators cut a converter's range off at both ends. Blocks of bins are dropped from either
+    end while they hold significantly less than the level on that side of the peak.
+
+    Parameters
+    ----------
+    counts : (B,) array
+        Counts of all channels.
+    """
+    size = max(1, len(counts) // _N_BLOCK)
+    n_block = len(counts) // size
+    blocks = counts[: n_block * size].reshape(n_block, size).sum(axis=1)
+    peak = int(np.argmax(blocks))
+    first, last = 0, n_block
+    before, after = blocks[:peak], blocks[peak + (2 * (n_block - peak)) // 3 :]
+    if len(before) > 2:
+        level = float(np.median(before))
+        while first < peak and _is_off(blocks[first], level):
+            first += 1
+        # The level was reached somewhere within the block after the last one that is off.
+        first += 1 if 0 < first < peak else 0
+    if len(after) > 2:
+        level = float(np.median(after))
+        while last > peak + 1 and _is_off(blocks[last - 1], level):
+            last -= 1
+        last -= 1 if peak + 2 < last < n_block else 0
+    stop = len(counts) if last == n_block else last * size
+    return first * size, stop
+
+
+def _is_off(count: float, level: float) -> bool:
+    return bool(count < level - _FAR * math.sqrt(level + 1.0))
+
+
+def runs_backwards(spectrum: Spectrum) -> bool:
+    """Whether the counts above the background lie mostly before the peak, not after it."""
+    counts, t = spectrum.counts, spectrum.centres_ns
+    ends = max(1, len(counts) // 20)
+    level = min(float(np.mean(counts[:ends])), float(np.mean(counts[-ends:])))
+    above = counts - level
+    mean = float((above * t).sum()) / max(float(above.sum()), 1.0)
+    error = float(np.sqrt((counts * (t - t.mean()) ** 2).sum())) / max(float(above.sum()), 1.0)
+    return bool(mean < t[np.argmax(counts)] - 5.0 * error)
+
+
+def _fit_gaussians(
+    data: Spectrum,
+    model: LifetimeModel,
+    n_gaussian: int | None,
+    template: FloatArray | None,
+    options: FitOptions | None,
+    trials: list[Trial],
+) -> SpectrumFit:
+    """Fit with as many Gaussians as asked for, or as the data ask for."""
+    if model.response.known or model.response.more:
+        return _try(data, model, {}, template, options, trials)
+    start = {} if model.response.sigma_ns is not None else {"sigma_ns": rise_width(data)}
+    best = _try(data, model, start, template, options, trials)
+    for n in range(2, (n_gaussian or MOST_GAUSSIANS) + 1):
+        if best.status != FitStatus.OK:
+            break
+        more = replace(model, response=replace(model.response, more=(Gaussian(),) * (n - 1)))
+        found = [
+            _try(data, more, _further(best, n, weight, width), template, options, trials)
+            for weight, width in _STARTS
+        ]
+        good = [fit for fit in found if fit.status == FitStatus.OK and _is_sound(fit)]
+        if not good:
+            break
+        better = min(good, key=lambda fit: fit.deviance)
+        if n_gaussian is None and best.deviance - better.deviance < 3.0 * math.log(len(data)):
+            break
+        best = better
+    return best
+
+
+def _further(fit: SpectrumFit, n: int, weight: float, width: float) -> dict[str, float]:
+    """Return a start for ``n`` Gaussians from a fit with one less."""
+    start = dict(zip(fit.parameters, fit.values.tolist(), strict=True))
+    return start | {
+        f"weight_{n}": weight,
+        f"shift_{n}_ns": 0.0,
+        f"sigma_{n}_ns": width * fit.value("sigma_ns"),
+    }
+
+
+def _is_sound(fit: SpectrumFit) -> bool:
+    """Whether every Gaussian of the response holds something."""
+    return bool(np.all(fit.response.table[:, 0] > 1e-3))
+
+
+def _try(
+    data: Spectrum,
+    model: LifetimeModel,
+    start: dict[str, float],
+    template: FloatArray | None,
+    options: FitOptions | None,
+    trials: list[Trial],
+) -> SpectrumFit:
+    fit = fit_spectrum(
+        data.counts, data.edges_ns, model=model, start=start, template=template, options=options,
+        name=data.name,
+    )  # fmt: skip
+    free = ", ".join(c.name for c in model.components if c.free)
+    n = len(model.response.more) + 1
+    trials.append(
+        Trial(
+            description=f"{n} Gaussian{'s' if n > 1 else ''}, intensities {model.intensities}, "
+            f"free mean lives {free or 'none'}",
+            status=fit.status,
+            deviance=fit.deviance,
+            n_parameter=len(fit.parameters),
+        )
+    )
+    return fit
+
+
+def rise_width(spectrum: Spectrum) -> float:
+    """Return a Gaussian width from the rising side of the peak, half of its full height [ns].
+
+    Parameters
+    ----------
+    spectrum : Spectrum
+        Counts on a time axis, decaying towards later times.
+
+    Raises
+    ------
+    DataError
+        If the spectrum has no counts.
+    """
+    counts, t = spectrum.counts, spectrum.centres_ns
+    if not counts.any():
+        raise DataError(f"{spectrum.name}: no counts")
+    n_smooth = max(1, len(counts) // 1000)
+    smooth = np.convolve(counts, np.ones(n_smooth) / n_smooth, mode="same")
+    peak = int(np.argmax(smooth))
+    level = float(np.median(smooth[:peak])) if peak else 0.0
+    half = level + 0.5 * (smooth[peak] - level)
+    below = np.flatnonzero(smooth[:peak] < half)
+    step = float(np.median(np.diff(spectrum.edges_ns)))
+    width = float(t[peak] - t[below[-1]]) if len(below) else step
+    # The half width of a Gaussian is 1.18 sigma; of a spectrum's rise, a little more.
+    return float(np.clip(width / 1.3, 0.3 * step, 2.0))
