@@ -11,7 +11,7 @@ import typer
 
 if TYPE_CHECKING:
     from psimg.lifetime import SpectrumFit
-    from psimg.study import Inspection
+    from psimg.study import Forecast, Inspection, Plan
     from psimg.study.demo import DemoResult
 
 app = typer.Typer(
@@ -169,6 +169,83 @@ def calibrate(
         )
     print(describe(calibration))
     print(f"timing table: {path}")
+
+
+@app.command(
+    epilog="Example: psimg plan --isotope Sc-44 --activity-mbq 40 --minutes 20 "
+    "--triplets-per-decay 2e-5 --background 0.5",
+    help="Say which error of the o-Ps lifetime to expect of counts, of a scan, or of a scan like "
+    "an earlier one, and how many events a smaller error takes. The errors are Cramer-Rao "
+    "bounds: no unbiased fit does better.",
+)
+@_command
+def plan(
+    counts: Annotated[
+        float | None, typer.Option(help="Events in the spectrum, randoms included.")
+    ] = None,
+    isotope: Annotated[str | None, typer.Option(help="Positron emitter.")] = None,
+    activity_mbq: Annotated[
+        float | None, typer.Option(help="Activity at the start of the scan.")
+    ] = None,
+    minutes: Annotated[float | None, typer.Option(help="Length of the scan.")] = None,
+    triplets_per_decay: Annotated[
+        float | None, typer.Option(help="True triplets in the spectrum per decay.")
+    ] = None,
+    background: Annotated[
+        float | None, typer.Option(help="Share of random triplets; 0.5 when left out.")
+    ] = None,
+    delays: Annotated[
+        int | None, typer.Option(help="Delayed windows that measure the randoms.")
+    ] = None,
+    tau_ops: Annotated[float | None, typer.Option(help="o-Ps lifetime [ns].")] = None,
+    intensity_ops: Annotated[float | None, typer.Option(help="Share of positrons in o-Ps.")] = None,
+    fwhm_ps: Annotated[float | None, typer.Option(help="FWHM of the time response [ps].")] = None,
+    sigma_ns: Annotated[float | None, typer.Option(help="Its sigma instead [ns].")] = None,
+    window: Annotated[
+        tuple[float, float] | None, typer.Option(help="Ends of the spectrum [ns].")
+    ] = None,
+    step: Annotated[float | None, typer.Option(help="Width of its bins [ns].")] = None,
+    study: Annotated[
+        Path | None,
+        typer.Option(metavar="STUDY.toml", help="Study with the model, spectrum and isotope."),
+    ] = None,
+    like: Annotated[
+        Path | None, typer.Option(metavar="RESULTS_DIR", help="Results of an earlier run.")
+    ] = None,
+    times: Annotated[
+        float | None, typer.Option(help="Events over those of the earlier run; with --like.")
+    ] = None,
+    json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Plan a measurement and print the errors to expect."""
+    from psimg.core.errors import SettingsError
+    from psimg.study import PlanOptions, forecast_scan, plan_measurement
+    from psimg.study.plan_text import describe_forecast, describe_plan
+
+    given = {
+        "counts": counts, "isotope": isotope, "activity_mbq": activity_mbq, "minutes": minutes,
+        "triplets_per_decay": triplets_per_decay, "background": background, "delays": delays,
+        "tau_ops_ns": tau_ops, "intensity_ops": intensity_ops, "fwhm_ps": fwhm_ps,
+        "sigma_ns": sigma_ns, "window_ns": window, "step_ns": step, "study": study,
+    }  # fmt: skip
+    given = {name: value for name, value in given.items() if value is not None}
+    if like is None:
+        if times is not None:
+            raise SettingsError("--times needs --like RESULTS_DIR, the run it is a multiple of")
+        planned = plan_measurement(PlanOptions(**given))  # type: ignore[arg-type]
+        print(_as_json(planned) if json else describe_plan(planned))
+        return
+    if given:
+        raise SettingsError(f"--like takes all from the earlier run; leave {', '.join(given)} out")
+    scan = forecast_scan(like, times=1.0 if times is None else times)
+    print(_as_json(scan) if json else describe_forecast(scan))
+
+
+def _as_json(value: "Plan | Forecast") -> str:
+    import json
+    from dataclasses import asdict
+
+    return json.dumps(asdict(value) | {"is_lopsided": value.is_lopsided}, indent=2)
 
 
 class _Bars:

@@ -3,19 +3,26 @@
 from psimg.study.calibrate import Calibration, calibrate_and_write, calibrate_timing
 from psimg.study.config import Study, read_study
 from psimg.study.demo import DemoResult, run_demo
+from psimg.study.forecast import Forecast, forecast_scan
 from psimg.study.inspect import Inspection, inspect_file, write_study
+from psimg.study.plan import Plan, PlanOptions, plan_measurement
 from psimg.study.record import run_and_write
 from psimg.study.run import StudyResult, run_study
 
 __all__ = [
     "Calibration",
     "DemoResult",
+    "Forecast",
     "Inspection",
+    "Plan",
+    "PlanOptions",
     "Study",
     "StudyResult",
     "calibrate_and_write",
     "calibrate_timing",
+    "forecast_scan",
     "inspect_file",
+    "plan_measurement",
     "read_study",
     "run_and_write",
     "run_demo",

@@ -70,6 +70,34 @@ def read_study(path: Path | str, *, with_timing: bool = True) -> Study:
         contradict each other, or a region lies outside the grid.
     """
     path = Path(path)
+    settings = read_settings(path)
+    try:
+        return _prepare(path, settings, with_timing)
+    except PsimgError as error:
+        raise _of_file(path, error) from error.__cause__
+
+
+def read_settings(path: Path | str) -> StudyFile:
+    """Read the settings of a study file, whose inputs need not be there yet.
+
+    Parameters
+    ----------
+    path : Path or str
+        The TOML file.
+
+    Returns
+    -------
+    StudyFile
+        The settings, each in its range.
+
+    Raises
+    ------
+    FileError
+        If the file is missing or no TOML.
+    SettingsError
+        If a key is unknown (the nearest known one is named) or a value is out of range.
+    """
+    path = Path(path)
     try:
         raw = tomllib.loads(path.read_text(encoding="utf-8-sig"))
     except FileNotFoundError:
@@ -82,14 +110,16 @@ def read_study(path: Path | str, *, with_timing: bool = True) -> Study:
         raise FileError(f"{path}: not TOML: {error}") from error
     try:
         _refuse_two_signals(raw)
-        settings = TypeAdapter(StudyFile).validate_python(_with_isotope(raw))
-        return _prepare(path, settings, with_timing)
+        return TypeAdapter(StudyFile).validate_python(_with_isotope(raw))
     except ValidationError as error:
         raise SettingsError(f"{path}: {_explain(error)}") from None
     except PsimgError as error:
-        if str(path) in str(error):
-            raise
-        raise type(error)(f"{path}: {error}") from error
+        raise _of_file(path, error) from error.__cause__
+
+
+def _of_file(path: Path, error: PsimgError) -> PsimgError:
+    """Return the error with the study file's name in it."""
+    return error if str(path) in str(error) else type(error)(f"{path}: {error}")
 
 
 def _refuse_two_signals(raw: dict[str, Any]) -> None:
