@@ -1,5 +1,6 @@
 """Lifetime models and their fits, for regions and for voxels."""
 
+from psimg.lifetime.automatic import AutomaticFit, fit_automatically
 from psimg.lifetime.goodness import Goodness, goodness_of_fit
 from psimg.lifetime.joint_fit import JointFit, fit_joint
 from psimg.lifetime.model import (
@@ -12,6 +13,7 @@ from psimg.lifetime.model import (
     Response,
     standard_components,
 )
+from psimg.lifetime.posterior import Posterior, Prior, default_priors, sample_posterior
 from psimg.lifetime.profile import Profile, profile_likelihood
 from psimg.lifetime.spectrum_fit import calibrate_response, fit_data, fit_regions, fit_spectrum
 from psimg.lifetime.values import FitOptions, SpectrumData, SpectrumFit, calibrated_model
@@ -22,18 +24,23 @@ __all__ = [
     "DIRECT",
     "OPS",
     "PPS",
+    "AutomaticFit",
     "Component",
     "FitOptions",
     "Gaussian",
     "Goodness",
     "JointFit",
     "LifetimeModel",
+    "Posterior",
+    "Prior",
     "Profile",
     "Response",
     "SpectrumData",
     "SpectrumFit",
     "calibrate_response",
     "calibrated_model",
+    "default_priors",
+    "fit_automatically",
     "fit_data",
     "fit_joint",
     "fit_regions",
@@ -42,5 +49,6 @@ __all__ = [
     "fit_walk",
     "goodness_of_fit",
     "profile_likelihood",
+    "sample_posterior",
     "standard_components",
 ]
