@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 import typer
 
 if TYPE_CHECKING:
-    from psimg.lifetime import SpectrumFit
+    from psimg.lifetime import LifetimeModel, SpectrumFit
     from psimg.study import Forecast, Inspection, Plan
     from psimg.study.demo import DemoResult
 
@@ -169,6 +169,114 @@ def calibrate(
         )
     print(describe(calibration))
     print(f"timing table: {path}")
+
+
+@app.command(
+    epilog="Example: psimg fit spectrum.dat --channel-ns 0.05 --figure fit.png",
+    help="Fit one spectrum: text, LT, Maestro .Spe, a ROOT histogram, or the spectra of a run. "
+    "Without options: p-Ps of 0.125 ns, direct annihilation and o-Ps with free mean lives, free "
+    "intensities, a flat background, and as many Gaussians in the response as the counts ask for.",
+)
+@_command
+def fit(
+    spectrum: Annotated[Path, typer.Argument(metavar="SPECTRUM", help="The file.")],
+    channel_ns: Annotated[
+        float | None, typer.Option(help="Width of a channel, where the file does not state it.")
+    ] = None,
+    object: Annotated[  # noqa: A002
+        str | None, typer.Option(help="Histogram or region, in a file of several.")
+    ] = None,
+    range_ns: Annotated[
+        tuple[float, float] | None, typer.Option(help="Part of the axis to fit [ns].")
+    ] = None,
+    channels: Annotated[
+        tuple[int, int] | None, typer.Option(help="Or its first and last bin, from 0.")
+    ] = None,
+    component: Annotated[
+        list[str] | None,
+        typer.Option(help="NAME=TAU [ns], or NAME=~TAU for a free mean life; once for each."),
+    ] = None,
+    source: Annotated[
+        list[str] | None,
+        typer.Option(help="NAME=TAU@SHARE: a source or foil with its share of all positrons."),
+    ] = None,
+    intensities: Annotated[
+        str | None, typer.Option(help="free, ps-ratio, fixed or merged; free when left out.")
+    ] = None,
+    gaussians: Annotated[
+        int | None, typer.Option(help="Gaussians of the response, 1 to 3.")
+    ] = None,
+    template: Annotated[
+        Path | None, typer.Option(help="Spectrum with the shape of the background.")
+    ] = None,
+    study: Annotated[
+        Path | None, typer.Option(metavar="STUDY.toml", help="Study file with the [model].")
+    ] = None,
+    intervals: Annotated[bool, typer.Option(help="Profile intervals (MINOS).")] = False,
+    posterior: Annotated[bool, typer.Option(help="Sample the posterior.")] = False,
+    figure: Annotated[Path | None, typer.Option(help="Draw spectrum, fit and residuals.")] = None,
+    corner: Annotated[
+        Path | None, typer.Option(help="Draw the posterior's corner plot; with --posterior.")
+    ] = None,
+    json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Fit a spectrum and print a table."""
+    from psimg.core.errors import SettingsError
+    from psimg.study import SpectrumFitOptions, fit_file
+    from psimg.study.spectrum import as_dict, draw_file, draw_posterior
+    from psimg.study.spectrum_text import describe_fit
+
+    if corner is not None and not posterior:
+        raise SettingsError("--corner draws the posterior; add --posterior")
+    options = SpectrumFitOptions(
+        channel_ns=channel_ns, object=object, range_ns=range_ns, channels=channels,
+        model=_fit_model(component, source, intensities, template is not None, study),
+        n_gaussian=gaussians, template=template, intervals=intervals, posterior=posterior,
+    )  # fmt: skip
+    fitted = fit_file(spectrum, options=options)
+    if json:
+        import json as encoder
+
+        print(encoder.dumps(as_dict(fitted), indent=2, allow_nan=False))
+    else:
+        print(describe_fit(fitted))
+    for path, draw in ((figure, draw_file), (corner, draw_posterior)):
+        if path is not None:
+            draw(fitted, path)
+            if not json:
+                print(f"figure: {path}")
+
+
+def _fit_model(
+    component: list[str] | None,
+    source: list[str] | None,
+    intensities: str | None,
+    with_template: bool,
+    study: Path | None,
+) -> "LifetimeModel | None":
+    """Return the model that the options describe; None where they leave it open."""
+    from psimg.core.errors import SettingsError
+    from psimg.lifetime import LifetimeModel
+    from psimg.lifetime.automatic import water_like_components
+    from psimg.study.config import read_settings
+    from psimg.study.spectrum import parse_component
+
+    if study is not None:
+        if component or source or intensities:
+            raise SettingsError("--study brings its [model]; leave the model's options out")
+        return read_settings(study).model
+    if not (component or source or intensities or with_template):
+        return None
+    rules = ("free", "ps-ratio", "fixed", "merged")
+    if intensities is not None and intensities not in rules:
+        raise SettingsError(f"--intensities {intensities}: use one of {', '.join(rules)}")
+    sample = [parse_component(text) for text in component or ()] or water_like_components()
+    foils = [parse_component(text, source=True) for text in source or ()]
+    return LifetimeModel(
+        components=(*sample, *foils),
+        intensities=intensities or "free",  # type: ignore[arg-type]
+        background="template" if with_template else "flat",
+    )
 
 
 @app.command(

@@ -1,7 +1,9 @@
+import json
 import logging
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 
 import psimg
@@ -24,7 +26,7 @@ def run(monkeypatch, capsys):
     root.handlers[:] = handlers
 
 
-@pytest.mark.parametrize("command", ["demo", "run", "inspect", "calibrate"])
+@pytest.mark.parametrize("command", ["demo", "run", "inspect", "calibrate", "plan", "fit"])
 def test_every_command_has_help_with_an_example(run, command):
     status, out, _ = run(command, "--help")
 
@@ -124,3 +126,76 @@ def test_every_public_name_can_be_imported():
         assert getattr(psimg, name) is not None
     with pytest.raises(AttributeError, match="no attribute 'nonsense'"):
         psimg.nonsense  # noqa: B018
+
+
+@pytest.fixture
+def spectrum(tmp_path):
+    rng = np.random.default_rng(1)
+    t = np.concatenate([rng.exponential(0.35, 60_000), rng.exponential(1.9, 30_000)])
+    t += 5.0 + rng.normal(0.0, 0.12, len(t))
+    t = np.concatenate([t, rng.uniform(0.0, 25.0, 10_000)])
+    counts, _ = np.histogram(t, bins=500, range=(0.0, 25.0))
+    path = tmp_path / "water.txt"
+    path.write_text("\n".join(str(n) for n in counts))
+    return path
+
+
+def test_fit_prints_a_table_and_draws(run, spectrum, tmp_path):
+    status, out, err = run(
+        "fit", str(spectrum), "--channel-ns", "0.05", "--component", "fast=~0.35",
+        "--component", "ops=~2", "--figure", str(tmp_path / "fit.png"),
+    )  # fmt: skip
+
+    assert (status, err) == (0, "")
+    assert "mean life [ns]" in out
+    assert f"figure: {tmp_path / 'fit.png'}" in out
+    assert (tmp_path / "fit.png").exists()
+
+
+def test_fit_prints_json(run, spectrum, tmp_path):
+    template = tmp_path / "flat.txt"
+    template.write_text("10\n" * 500)
+
+    status, out, _ = run(
+        "fit", str(spectrum), "--channel-ns", "0.05", "--json", "--intensities", "merged",
+        "--component", "direct=0.35@0.7", "--component", "ops=~2", "--template", str(template),
+        "--source", "foil=0.2@0.05",
+    )  # fmt: skip
+
+    assert status == 0
+    found = json.loads(out)
+    assert found["background_model"] == "template"
+    assert [c["source"] for c in found["components"]] == [False, False, True]
+
+
+def test_fit_takes_the_model_of_a_study(run, spectrum, tmp_path):
+    study = tmp_path / "study.toml"
+    study.write_text(
+        '[input]\nfiles = ["none.root"]\n[model]\nintensities = "free"\n'
+        "components = [{name = 'fast', tau_ns = 0.35, free = true},"
+        " {name = 'ops', tau_ns = 2.0, free = true}]\n"
+    )
+
+    status, out, _ = run("fit", str(spectrum), "--channel-ns", "0.05", "--study", str(study))
+
+    assert status == 0
+    assert "fast" in out
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--corner", "x.png"], "--corner draws the posterior; add --posterior"),
+        (["--intensities", "some"], "--intensities some: use one of free, ps-ratio, fixed"),
+        (["--study", "s.toml", "--source", "a=1@0.1"], "--study brings its [model]; leave"),
+        (["--gaussians", "7"], "7 Gaussians of the response: expected 1 to 3"),
+        ([], "give the width of a channel with --channel-ns"),
+    ],
+)
+def test_fit_explains_what_is_wrong_in_one_line(run, spectrum, options, message):
+    status, out, err = run("fit", str(spectrum), *options)
+
+    assert (status, out) == (1, "")
+    assert err.startswith("psimg: ")
+    assert err.count("\n") == 1
+    assert message in err

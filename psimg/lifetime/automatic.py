@@ -13,6 +13,7 @@ from psimg.lifetime.model import (
     Component,
     Gaussian,
     LifetimeModel,
+    Response,
     standard_components,
 )
 from psimg.lifetime.spectrum_fit import fit_spectrum
@@ -27,8 +28,14 @@ _N_BLOCK = 160
 """Blocks of bins that the working range is looked for in."""
 _FAR = 4.0
 """Standard deviations by which a block is below the level where the instrument was off."""
+_TAIL = 40.0
+"""Reach of the stretches that tell the direction, in widths of the steeper side: some ns."""
 _STARTS = ((0.2, 1.7), (0.3, 0.7))
 """Weight and relative width that a further Gaussian is tried with."""
+_WORTH = 30.66
+"""Deviance that a further Gaussian must gain: chi-square of 3 degrees beyond a millionth."""
+_BINS_PER_WIDTH = 0.2
+"""Bins that models are compared in, in widths of the response."""
 _TOO_UNCERTAIN = 0.25
 """Relative error of the o-Ps lifetime at which a simpler model is better."""
 
@@ -72,8 +79,9 @@ def fit_automatically(
     """Fit a measured spectrum: find its range, its direction, a start, and the response.
 
     The number of Gaussians of the response is what the data ask for: a further one must lower the
-    deviance by more than its three parameters cost by G. Schwarz's criterion (Ann. Stat. 6 (1978)
-    461), ``3 ln B`` for B bins.
+    deviance by more than its three parameters do by chance once in a million, 30.7 (S. Wilks, Ann.
+    Math. Stat. 9 (1938) 60). With a million counts lesser gains are seen from any response that is
+    no sum of Gaussians, and following them costs the intensities of the fast components.
 
     Parameters
     ----------
@@ -81,8 +89,9 @@ def fit_automatically(
         Counts on a time axis; its zero may be anywhere.
     model : LifetimeModel, optional
         By default p-Ps of 0.125 ns, direct annihilation and o-Ps of free mean lives, free
-        intensities. Where that leaves the o-Ps lifetime without a value or uncertain by more than a
-        quarter, direct annihilation of 0.388 ns and p-Ps a third of o-Ps, as for voxels.
+        intensities. Where that finds no events of a component, or leaves the o-Ps lifetime
+        uncertain by more than a quarter, direct annihilation of 0.388 ns and p-Ps a third of o-Ps,
+        as for voxels.
     n_gaussian : int, optional
         Gaussians of the response, 1 to 3. A model with a known response keeps it.
     range_ns : (float, float), optional
@@ -115,14 +124,23 @@ def fit_automatically(
         data = replace(data, edges_ns=-data.edges_ns[::-1], counts=data.counts[::-1])
         background = None if background is None else background[::-1]
     trials: list[Trial] = []
-    fit = None
+    fits: list[SpectrumFit] = []
+    # Bins much narrower than the response cost time and tell nothing when models are compared.
+    step = (data.edges_ns[-1] - data.edges_ns[0]) / len(data)
+    n_merged = max(1, int(_BINS_PER_WIDTH * rise_width(data) / step))
     for tried in [model] if model is not None else _ladder():
-        fit = _fit_gaussians(data, tried, n_gaussian, background, options, trials)
-        if fit.status == FitStatus.OK and (
-            not fit.model.has_ops or fit.tau_ops_error_ns < _TOO_UNCERTAIN * fit.tau_ops_ns
-        ):
+        coarse = data.merged(n_merged)
+        shape = None if background is None else _merged(background, len(coarse), n_merged)
+        best = _fit_gaussians(coarse, tried, n_gaussian, shape, options, trials)
+        start = _in_order(best) if best.status == FitStatus.OK else {}
+        fit = fit_spectrum(
+            data.counts, data.edges_ns, model=best.model, start=start, template=background,
+            options=options, name=data.name,
+        )  # fmt: skip
+        fits.append(fit)
+        if _is_certain(fit):
             break
-    assert fit is not None
+    fit = next((one for one in reversed(fits) if one.status == FitStatus.OK), fit)
     if model is None and fit.model.intensities == "ps-ratio":
         notes.append(
             "too few counts for free intensities: direct annihilation is fixed at "
@@ -132,6 +150,28 @@ def fit_automatically(
         n = len(fit.model.response.more) + 1
         notes.append(f"response of {n} Gaussian{'s' if n > 1 else ''}")
     return AutomaticFit(fit=fit, trials=tuple(trials), notes=tuple(notes))
+
+
+def _merged(values: FloatArray, n_bin: int, n: int) -> FloatArray:
+    return np.asarray(values[: n_bin * n].reshape(n_bin, n).sum(axis=1))
+
+
+def _in_order(fit: SpectrumFit) -> dict[str, float]:
+    """Return the parameters of a fit, with its Gaussians by rising width where all are fitted."""
+    start = dict(zip(fit.parameters, fit.values.tolist(), strict=True))
+    given = fit.model.response
+    if not given.more or given != Response(more=(Gaussian(),) * len(given.more)):
+        return start
+    table = fit.response.table
+    table = table[np.argsort(table[:, 2])]
+    start |= {"mu_ns": table[0, 1], "sigma_ns": table[0, 2]}
+    for i, (weight, mean, sigma) in enumerate(table[1:], start=2):
+        start |= {
+            f"weight_{i}": weight,
+            f"shift_{i}_ns": mean - table[0, 1],
+            f"sigma_{i}_ns": sigma,
+        }
+    return start
 
 
 def _ladder() -> list[LifetimeModel]:
@@ -196,14 +236,32 @@ def _is_off(count: float, level: float) -> bool:
 
 
 def runs_backwards(spectrum: Spectrum) -> bool:
-    """Whether the counts above the background lie mostly before the peak, not after it."""
+    """Whether more was counted in a stretch of time before the peak than in one after it.
+
+    Parameters
+    ----------
+    spectrum : Spectrum
+        Counts on a time axis. A background that is the same on both sides plays no part.
+    """
     counts, t = spectrum.counts, spectrum.centres_ns
-    ends = max(1, len(counts) // 20)
-    level = min(float(np.mean(counts[:ends])), float(np.mean(counts[-ends:])))
-    above = counts - level
-    mean = float((above * t).sum()) / max(float(above.sum()), 1.0)
-    error = float(np.sqrt((counts * (t - t.mean()) ** 2).sum())) / max(float(above.sum()), 1.0)
-    return bool(mean < t[np.argmax(counts)] - 5.0 * error)
+    peak = t[_peak(counts)]
+    mirrored = replace(spectrum, edges_ns=-spectrum.edges_ns[::-1], counts=counts[::-1])
+    steep = min(rise_width(spectrum), rise_width(mirrored))
+    away = np.abs(t - peak)
+    reach = min(_TAIL * steep, peak - spectrum.edges_ns[0], spectrum.edges_ns[-1] - peak)
+    stretch = (away > 3.0 * steep) & (away < reach)
+    before = float(counts[stretch & (t < peak)].sum())
+    after = float(counts[stretch & (t > peak)].sum())
+    return before - after > 5.0 * math.sqrt(before + after)
+
+
+def _smooth(counts: FloatArray) -> FloatArray:
+    n = max(1, len(counts) // 1000)
+    return np.convolve(counts, np.ones(n) / n, mode="same")
+
+
+def _peak(counts: FloatArray) -> int:
+    return int(np.argmax(_smooth(counts)))
 
 
 def _fit_gaussians(
@@ -231,10 +289,17 @@ def _fit_gaussians(
         if not good:
             break
         better = min(good, key=lambda fit: fit.deviance)
-        if n_gaussian is None and best.deviance - better.deviance < 3.0 * math.log(len(data)):
+        if n_gaussian is None and best.deviance - better.deviance < _WORTH:
             break
         best = better
     return best
+
+
+def _is_certain(fit: SpectrumFit) -> bool:
+    """Whether a fit has found all its components, and the o-Ps lifetime not just roughly."""
+    if fit.status != FitStatus.OK or np.isnan(fit.errors[: len(fit.model.groups[0])]).any():
+        return False
+    return not fit.model.has_ops or fit.tau_ops_error_ns < _TOO_UNCERTAIN * fit.tau_ops_ns
 
 
 def _further(fit: SpectrumFit, n: int, weight: float, width: float) -> dict[str, float]:
@@ -294,9 +359,7 @@ def rise_width(spectrum: Spectrum) -> float:
     counts, t = spectrum.counts, spectrum.centres_ns
     if not counts.any():
         raise DataError(f"{spectrum.name}: no counts")
-    n_smooth = max(1, len(counts) // 1000)
-    smooth = np.convolve(counts, np.ones(n_smooth) / n_smooth, mode="same")
-    peak = int(np.argmax(smooth))
+    smooth, peak = _smooth(counts), _peak(counts)
     level = float(np.median(smooth[:peak])) if peak else 0.0
     half = level + 0.5 * (smooth[peak] - level)
     below = np.flatnonzero(smooth[:peak] < half)

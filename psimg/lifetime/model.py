@@ -1,6 +1,7 @@
 """The model of a dt spectrum as data: components, their intensities, response, background."""
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -133,6 +134,13 @@ class Response:
                 f"the weights of the response's further Gaussians sum to {weight:g}; they must "
                 "leave something for the first"
             )
+
+    @classmethod
+    def of_table(cls, table: Sequence[Sequence[float]] | NDArray[np.float64]) -> "Response":
+        """Return the known response of a (G, 3) `table`."""
+        (_, mu, sigma), *rest = np.asarray(table, dtype=np.float64).tolist()
+        more = tuple(Gaussian(weight=w, shift_ns=m - mu, sigma_ns=s) for w, m, s in rest)
+        return cls(mu_ns=mu, sigma_ns=sigma, more=more)
 
     @property
     def table(self) -> NDArray[np.float64]:

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from psimg.core.columns import freeze
 from psimg.core.errors import SettingsError
 from psimg.core.settings import require_positive
-from psimg.lifetime._emg import bin_shares_derivatives
+from psimg.lifetime._mixture import mixture_derivatives
 from psimg.lifetime.model import DIRECT, OPS, LifetimeModel
 from psimg.spectra.randoms import flat_shape
 
@@ -110,7 +110,8 @@ def free_intensities(model: LifetimeModel) -> tuple[str, ...]:
 def fitted_parameters(model: LifetimeModel) -> tuple[str, ...]:
     """Return what the fit of a region with a known response leaves free."""
     free_tau = (f"tau_{c.name}_ns" for c in model.components if c.free)
-    return (*free_tau, EVENTS, BACKGROUND, *free_intensities(model))
+    free_spread = (f"spread_{c.name}" for c in model.components if c.spread_free)
+    return (*free_tau, *free_spread, EVENTS, BACKGROUND, *free_intensities(model))
 
 
 def precision_of(
@@ -138,7 +139,8 @@ def precision_of(
     free : tuple of str, optional
         Parameters to determine: ``events`` (true triplets at any dt), ``background``,
         ``intensity_ops`` and the others of `free_intensities`, ``tau_ops_ns`` and those of the
-        other components, ``mu_ns``, ``sigma_ns``. `fitted_parameters` when left out. An intensity
+        other components, ``spread_ops`` and likewise, ``mu_ns``, ``sigma_ns`` (of the first
+        Gaussian). `fitted_parameters` when left out. An intensity
         that is not free is known; what is freed is taken from the rest.
     n_sets : float
         Delayed windows that measure the background: they hold ``P ~ Poisson(n_sets background)``
@@ -191,14 +193,16 @@ def _spectrum(
     model: LifetimeModel, edges: FloatArray, n_events: float, background_share: float
 ) -> tuple[dict[str, float], FloatArray, dict[str, FloatArray]]:
     """Return the value of each parameter, (B,) expected counts, and their slope in each."""
-    mu, sigma = model.response.mu_ns, model.response.sigma_ns
-    if mu is None or sigma is None:
+    response, n_bin = model.response.table, len(edges) - 1
+    if not model.response.known:
         raise SettingsError("the precision needs a known response; state its mu_ns and sigma_ns")
-    shares, d_tau, d_sigma, d_mu = np.empty((4, len(model.components), len(edges) - 1))
+    shares, d_tau, d_spread = np.empty((3, len(model.components), n_bin))
+    d_response = np.empty((len(model.components), len(response), 3, n_bin))
     for k, component in enumerate(model.components):
-        bin_shares_derivatives(
-            edges, component.tau_ns, sigma, mu, shares[k], d_tau[k], d_sigma[k], d_mu[k]
-        )
+        mixture_derivatives(
+            edges, component.tau_ns, component.spread, response, np.empty((4, n_bin)), shares[k],
+            d_tau[k], d_spread[k], d_response[k],
+        )  # fmt: skip
     share_of, d_intensity = _mixture(model)
     seen = float((share_of @ shares).sum())
     if seen < _SMALLEST_SHARE:
@@ -209,18 +213,21 @@ def _spectrum(
     background = n_events * background_share
     flat = flat_shape(edges)
     events = n_true * share_of
+    (_, mu, sigma), *_ = response.tolist()
     values = {EVENTS: n_true, BACKGROUND: background, MU: mu, SIGMA: sigma}
     slopes = {
         EVENTS: share_of @ shares,
         BACKGROUND: flat,
-        MU: events @ d_mu,
-        SIGMA: events @ d_sigma,
+        MU: events @ d_response[:, :, 1].sum(axis=1),
+        SIGMA: events @ d_response[:, 0, 2],
     }
     for k, component in enumerate(model.components):
         values[f"tau_{component.name}_ns"] = component.tau_ns
         slopes[f"tau_{component.name}_ns"] = events[k] * d_tau[k]
+        values[f"spread_{component.name}"] = component.spread
+        slopes[f"spread_{component.name}"] = events[k] * d_spread[k]
     for name, direction in d_intensity.items():
-        values[name] = float(share_of[model.names.index(name.removeprefix("intensity_"))])
+        values[name] = _of_sample(model, share_of, name.removeprefix("intensity_"))
         slopes[name] = n_true * direction @ shares
     return values, events @ shares + background * flat, slopes
 
@@ -243,7 +250,8 @@ def _mixture(model: LifetimeModel) -> tuple[FloatArray, dict[str, FloatArray]]:
             raise SettingsError(
                 f"component {group} states no intensity, and the precision depends on it; add one"
             )
-        direction = (link[:, g] - per_unit[g] * filler) / link[k, g]
+        # Stated intensities are shares of the sample; these are of all positrons.
+        direction = (link[:, g] - per_unit[g] * filler) / link[k, g] * (1.0 - model.source_share)
         share_of = share_of + stated * direction
         directions[f"intensity_{group}"] = direction
     if share_of.min() < -_SMALLEST_SHARE:
@@ -252,6 +260,11 @@ def _mixture(model: LifetimeModel) -> tuple[FloatArray, dict[str, FloatArray]]:
             "to more than 1"
         )
     return np.maximum(share_of, 0.0), directions
+
+
+def _of_sample(model: LifetimeModel, share_of: FloatArray, component: str) -> float:
+    """Return a component's share of the positrons in the sample."""
+    return float(share_of[model.names.index(component)]) / (1.0 - model.source_share)
 
 
 def _rest(groups: tuple[str, ...]) -> int:

@@ -8,18 +8,22 @@ from psimg.study.inspect import Inspection, inspect_file, write_study
 from psimg.study.plan import Plan, PlanOptions, plan_measurement
 from psimg.study.record import run_and_write
 from psimg.study.run import StudyResult, run_study
+from psimg.study.spectrum import FittedFile, SpectrumFitOptions, fit_file
 
 __all__ = [
     "Calibration",
     "DemoResult",
+    "FittedFile",
     "Forecast",
     "Inspection",
     "Plan",
     "PlanOptions",
+    "SpectrumFitOptions",
     "Study",
     "StudyResult",
     "calibrate_and_write",
     "calibrate_timing",
+    "fit_file",
     "forecast_scan",
     "inspect_file",
     "plan_measurement",

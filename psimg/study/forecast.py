@@ -3,15 +3,15 @@
 import csv
 import json
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from pydantic import TypeAdapter, ValidationError
+from pydantic import TypeAdapter
 
 from psimg.core.errors import FileError, SettingsError
 from psimg.core.settings import require_positive
-from psimg.lifetime.model import LifetimeModel
+from psimg.lifetime.model import LifetimeModel, Response
 from psimg.lifetime.precision import precision_of
 from psimg.spectra.binning import SpectrumOptions
 from psimg.study.outputs import SUMMARY
@@ -141,13 +141,12 @@ def _settings(summary: dict[str, Any], path: Path) -> tuple[LifetimeModel, Spect
         model = TypeAdapter(LifetimeModel).validate_python(settings["model"])
         spectrum = TypeAdapter(SpectrumOptions).validate_python(settings["spectrum"])
         calibration = summary["calibration"]
-        mu, sigma = calibration["mu_ns"], calibration["sigma_ns"]
+        response = Response.of_table(calibration["gaussians"])
         n_sets = summary["randoms"]["n_windows"]["delayed_prompt"]
-    except (KeyError, TypeError, ValidationError) as error:
+    except (KeyError, TypeError, ValueError) as error:
         raise FileError(f"{path}: not a summary of this version of psimg ({error!r})") from error
-    if mu is None or sigma is None:
-        raise SettingsError(f"{path}: the run found no time response, so no errors can be forecast")
-    return model.with_response(mu, sigma), spectrum, 0 if model.background == "flat" else n_sets
+    known = replace(model, response=response)
+    return known, spectrum, 0 if model.background == "flat" else n_sets
 
 
 def _read_summary(path: Path) -> dict[str, Any]:

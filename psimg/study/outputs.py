@@ -291,6 +291,7 @@ def _summary(result: StudyResult, created: str) -> dict[str, Any]:
             "mu_error_ns": _error(calibration, "mu_ns"),
             "sigma_ns": response.sigma_ns,
             "sigma_error_ns": _error(calibration, "sigma_ns"),
+            "gaussians": response.table.tolist(),
             "deviance": calibration.deviance,
             "ndf": calibration.ndf,
         },

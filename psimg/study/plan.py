@@ -253,12 +253,20 @@ def _model(options: PlanOptions, study: StudyFile | None) -> tuple[LifetimeModel
             "intensity_ops with a study whose intensities are 'fixed': change them in its model"
         )
     model = with_ops(model, tau_ns=options.tau_ops_ns, intensity=options.intensity_ops)
-    mu, sigma = model.response.mu_ns or 0.0, model.response.sigma_ns
+    sigma = model.response.sigma_ns
     if options.fwhm_ps is not None:
         sigma = 1e-3 * options.fwhm_ps / FWHM_PER_SIGMA
     if options.sigma_ns is not None:
         sigma = options.sigma_ns
-    return model.with_response(mu, sigma or _FWHM_NS / FWHM_PER_SIGMA), sigma is None
+    known = replace(
+        model.response,
+        mu_ns=model.response.mu_ns or 0.0,
+        sigma_ns=sigma or _FWHM_NS / FWHM_PER_SIGMA,
+    )
+    if not known.known:
+        # Further Gaussians that nobody stated change nothing that can be planned with.
+        known = replace(known, more=())
+    return replace(model, response=known), sigma is None
 
 
 def _spectrum(options: PlanOptions, study: StudyFile | None) -> SpectrumOptions:

@@ -247,13 +247,3 @@ def test_results_that_cannot_be_read_are_errors_that_name_the_file(results, tmp_
         forecast_with(table="region,n_events\na,1\n")
     with pytest.raises(FileError, match=r"csv: line 2: n_events = 'x\d+', expected"):
         forecast_with(table=good.replace("centre,", "centre,x"))
-
-
-def test_a_run_without_a_response_gives_no_forecast(results, tmp_path):
-    summary = json.loads((results / "summary.json").read_text())
-    summary["calibration"]["mu_ns"] = None
-    (tmp_path / "summary.json").write_text(json.dumps(summary))
-    (tmp_path / "regions.csv").write_text((results / "regions.csv").read_text())
-
-    with pytest.raises(ValueError, match="the run found no time response"):
-        forecast_scan(tmp_path)
