@@ -14,6 +14,7 @@ from psimg.lifetime.model import (
     standard_components,
 )
 from psimg.lifetime.posterior import Posterior, Prior, default_priors, sample_posterior
+from psimg.lifetime.precision import Precision, precision_of
 from psimg.lifetime.profile import Profile, profile_likelihood
 from psimg.lifetime.spectrum_fit import calibrate_response, fit_data, fit_regions, fit_spectrum
 from psimg.lifetime.values import FitOptions, SpectrumData, SpectrumFit, calibrated_model
@@ -32,6 +33,7 @@ __all__ = [
     "JointFit",
     "LifetimeModel",
     "Posterior",
+    "Precision",
     "Prior",
     "Profile",
     "Response",
@@ -48,6 +50,7 @@ __all__ = [
     "fit_voxels",
     "fit_walk",
     "goodness_of_fit",
+    "precision_of",
     "profile_likelihood",
     "sample_posterior",
     "standard_components",
