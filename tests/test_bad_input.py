@@ -429,7 +429,7 @@ def test_an_earlier_run_is_untouched_where_its_replacement_fails(
     "stage",
     [
         "psimg.study.run.open_input",
-        "psimg.study.run.RegionCounter",
+        "psimg.study.reading.RegionCounter",
         "psimg.study.run.calibrate_response",
         "psimg.study.run.fit_voxels",
         "psimg.study.record.write_outputs",

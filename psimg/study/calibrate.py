@@ -34,7 +34,8 @@ from psimg.lifetime.values import SpectrumFit
 from psimg.lifetime.walk_fit import fit_all_prompts, fit_walk
 from psimg.spectra.values import LifetimeSpectra
 from psimg.study.config import Study
-from psimg.study.run import CHUNK_ROWS, Progress
+from psimg.study.reading import Progress
+from psimg.study.run import CHUNK_ROWS
 from psimg.study.singles import sorted_singles
 
 log = logging.getLogger(__name__)

@@ -15,8 +15,9 @@ from psimg.io.gate9 import write_gate9
 from psimg.simulate.phantom import Phantom, nema_like
 from psimg.simulate.toy import simulate_singles
 from psimg.study.config import read_study
+from psimg.study.reading import Progress
 from psimg.study.record import run_and_write
-from psimg.study.run import Progress, StudyResult
+from psimg.study.run import StudyResult
 
 ACTIVITY_MBQ = 8.0
 N_DECAYS = 6_000_000

@@ -8,7 +8,8 @@ from contextlib import contextmanager
 from psimg.core.errors import DataError, SettingsError
 from psimg.study.config import Study
 from psimg.study.outputs import check_directory, whole_directory, write_outputs
-from psimg.study.run import CHUNK_ROWS, Progress, StudyResult, run_study
+from psimg.study.reading import Progress
+from psimg.study.run import CHUNK_ROWS, StudyResult, run_study
 
 
 def run_and_write(
