@@ -1,0 +1,198 @@
+"""What the fits of all voxels share: shapes in the bins, and the randoms of each voxel."""
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from psimg.core.errors import DataError, SettingsError
+from psimg.core.maps import FitStatus
+from psimg.lifetime._emg import bin_shares
+from psimg.lifetime._shape_table import ShapeTable, make_table
+from psimg.lifetime._voxel_blocks import Task
+from psimg.lifetime.model import LifetimeModel, require_windows
+from psimg.lifetime.values import FitOptions, SpectrumFit
+from psimg.spectra.levels import RandomLevels, estimate_levels
+from psimg.spectra.randoms import flat_shape
+from psimg.spectra.values import LifetimeSpectra
+
+FloatArray = NDArray[np.float64]
+Gaussians = tuple[FloatArray, FloatArray, FloatArray]
+
+_LEAST_FAST = 0.01
+"""Share of positrons in the fast group below which its mixture is noise."""
+_PEAK = 0.98
+"""Share of the fast group that lies before the end of the peak."""
+_LONE_SIGMA = 8.0
+"""Widths of the response before its mean beyond which no decay is seen: below rounding."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class VoxelTask:
+    """One model on one set of edges, ready for the compiled loop."""
+
+    task: Task
+    table: ShapeTable
+    levels: RandomLevels
+    """Measured randoms of each voxel."""
+    level_known: bool
+    """Whether they are part of the data."""
+    fast_link: FloatArray
+    """(K,) events per component for one event of the fast group."""
+    ops_link: FloatArray
+    """(K,) the same for the o-Ps group."""
+
+    def levels_of(self, block: slice) -> tuple[FloatArray, FloatArray, FloatArray]:
+        """Return level, scale and share of class II of some voxels."""
+        level, scale = np.array(self.levels.count[block]), np.array(self.levels.scale[block])
+        return level, scale, np.array(self.levels.class_2_share[block])
+
+    @property
+    def with_fast(self) -> bool:
+        """Whether there are components whose share is free beside o-Ps."""
+        return bool(self.fast_link.any())
+
+
+def prepare(
+    spectra: LifetimeSpectra,
+    model: LifetimeModel,
+    calibration: SpectrumFit | None,
+    levels: RandomLevels | None,
+    shape: FloatArray | None,
+    options: FitOptions,
+) -> VoxelTask:
+    """Check that the voxels can be fitted with the model, and compute what they share."""
+    if spectra.grid is None or spectra.voxel is None:
+        raise DataError("these spectra are of regions; fit them with fit_regions")
+    response = _gaussians(model)
+    _require_sense(spectra.edges_ns, model, response)
+    require_windows(model, spectra.n_sets)
+    class_2 = _class_2_shape(model, calibration)
+    if model.background == "flat":
+        levels = RandomLevels.unknown(len(spectra))
+    elif levels is None:
+        levels = estimate_levels(spectra, with_class_2=model.background == "four-set")
+    if class_2 is None:
+        levels = RandomLevels(
+            count=levels.count, scale=levels.scale, class_2_share=np.zeros(len(spectra))
+        )
+    fast_link, ops_link = _two_groups(model, calibration)
+    edges = spectra.edges_ns
+    shares = np.stack([_seen(edges, c.tau_ns, response) for c in model.components])
+    others = ops_link.copy()
+    others[model.ops] = 0.0
+    weight = float(ops_link[model.ops])
+    ops = model.components[model.ops]
+    tau = ops.tau_ns
+    if calibration is not None and calibration.status == FitStatus.OK:
+        tau = float(np.clip(calibration.tau_ops_ns, *ops.bounds_ns))
+    measured = shape is not None and model.background != "flat"
+    flat = np.array(shape) if measured else flat_shape(edges)
+    shapes = np.stack([fast_link @ shares, flat, flat if class_2 is None else class_2])
+    start = others @ shares + weight * _seen(edges, tau, response)
+    ends = _ends(edges, shapes[0], response)
+    windows = [slice(0, ends[1]), slice(ends[1], ends[2]), slice(ends[2], None)]
+    return VoxelTask(
+        task=Task(
+            shapes,
+            ends,
+            np.array([[row[w].sum() for w in windows] for row in (*shapes, start)]),
+            bool(fast_link.any()),
+            math.log(tau),
+            float(options.min_counts),
+            options.max_iter,
+        ),
+        table=make_table(edges, ops.bounds_ns, response, fellow=others @ shares, weight=weight),
+        levels=levels,
+        level_known=model.background != "flat",
+        fast_link=fast_link,
+        ops_link=ops_link,
+    )
+
+
+def _gaussians(model: LifetimeModel) -> Gaussians:
+    """Return the weights, means and widths of the response, (G,) each."""
+    mu, sigma = model.response.mu_ns, model.response.sigma_ns
+    if mu is None or sigma is None:
+        raise SettingsError(
+            "voxels are fitted with a known response; calibrate it on all events first, or set "
+            "model.response"
+        )
+    return np.ones(1), np.array([mu]), np.array([sigma])
+
+
+def _seen(edges: FloatArray, tau_ns: float, response: Gaussians) -> FloatArray:
+    """Return the (B,) share of a decay in each bin."""
+    total, part = np.zeros(len(edges) - 1), np.empty(len(edges) - 1)
+    for weight, mu, sigma in zip(*response, strict=True):
+        bin_shares(edges, tau_ns, sigma, mu, part)
+        total += weight * part
+    return total
+
+
+def _require_sense(edges: FloatArray, model: LifetimeModel, response: Gaussians) -> None:
+    """Raise where no spectrum could tell the parameters apart."""
+    if any(c.free for k, c in enumerate(model.components) if k != model.ops):
+        raise SettingsError("voxels are fitted with only the o-Ps lifetime free; fix the others")
+    n_bin, n_free = len(edges) - 1, min(len(model.groups[0]), 2) + 2
+    if n_bin < n_free:
+        raise DataError(f"{n_bin} time bins cannot fix {n_free} free parameters; use narrower bins")
+    length, widest = edges[-1] - edges[0], float(response[2].max())
+    if widest > length:
+        raise SettingsError(
+            f"a response of sigma_ns = {widest:g} is wider than the spectrum, which is "
+            f"{length:g} ns long"
+        )
+    fixed = [c for k, c in enumerate(model.components) if k != model.ops]
+    for k, one in enumerate(fixed):
+        for other in fixed[:k]:
+            if one.tau_ns == other.tau_ns:
+                raise SettingsError(
+                    f"components {other.name} and {one.name} have the same tau_ns = "
+                    f"{one.tau_ns:g}; join them into one"
+                )
+
+
+def _ends(edges: FloatArray, fast: FloatArray, response: Gaussians) -> NDArray[np.int64]:
+    """Return the ends of the bins of randoms alone, of those before the peak, of the peak."""
+    _, mus, sigmas = response
+    lone, before = (
+        np.searchsorted(edges[1:], (mus - n * sigmas).min()) for n in (_LONE_SIGMA, 5.0)
+    )
+    peak = np.searchsorted(edges[1:], (mus + 3.0 * sigmas).max() + 1.0)
+    if fast.sum() > 0:
+        peak = np.searchsorted(np.cumsum(fast), _PEAK * fast.sum()) + 1
+    n_bin = len(edges) - 1
+    peak = min(max(peak, before), n_bin)
+    return np.array([lone, before, peak], dtype=np.int64)
+
+
+def _class_2_shape(
+    model: LifetimeModel, calibration: SpectrumFit | None
+) -> NDArray[np.float64] | None:
+    """Return the (B,) shape of class II as the fit of all events found it; None if it did not."""
+    if model.background != "four-set" or calibration is None:
+        return None
+    total = calibration.class_2.sum()
+    return calibration.class_2 / total if np.isfinite(total) and total > 0 else None
+
+
+def _two_groups(
+    model: LifetimeModel, calibration: SpectrumFit | None
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return (K,) events per component for one event of the fast and of the o-Ps group."""
+    groups, link = model.groups
+    if len(groups) == 1:
+        return np.zeros(len(link)), link[:, 0]
+    ops = link[:, groups.index(model.names[model.ops])]
+    own = np.array([c.intensity or 0.0 for c in model.components])
+    fitted = own if calibration is None else calibration.intensities
+    for shares in (fitted, own):
+        # What the o-Ps group brings along is not the fast group's.
+        fast = np.maximum(shares - ops * shares[model.ops] / ops[model.ops], 0.0)
+        fast[model.ops] = 0.0
+        # A calibration without a value, or with next to no fast components, has no mixture to give.
+        if fast.sum() > _LEAST_FAST:
+            return fast / fast.sum(), ops
+    raise SettingsError("the components' intensities leave nothing beside o-Ps; state them")
