@@ -33,8 +33,10 @@ class ShapeTable(NamedTuple):
     """(6 C,) sums over the bins."""
     log_low: float
     """ln of the shortest mean life."""
-    step: float
-    """Width h of a cell in ln tau."""
+    per_step: float
+    """1/h of the width h of a cell in ln tau."""
+    n_cell: int
+    """C."""
 
 
 @nb.njit(cache=True)
@@ -98,9 +100,8 @@ def fill_nodes(
 @nb.njit(cache=True)
 def cell_of(table: ShapeTable, log_tau: float) -> tuple[int, float]:
     """Return the cell of a mean life and the place in it, 0 to 1."""
-    n_cell = len(table.totals) // 6
-    place = (log_tau - table.log_low) / table.step
-    cell = min(max(int(place), 0), n_cell - 1)
+    place = (log_tau - table.log_low) * table.per_step
+    cell = min(max(int(place), 0), table.n_cell - 1)
     return cell, place - cell
 
 
@@ -156,7 +157,7 @@ def make_table(
     cells = weight * _quintics(nodes, step)
     cells[:, 0] += fellow
     rows = cells.reshape(6 * n_cell, -1)
-    return ShapeTable(rows, rows.sum(axis=1), float(low), float(step))
+    return ShapeTable(rows, rows.sum(axis=1), float(low), float(1.0 / step), n_cell)
 
 
 _TO_QUINTIC = np.array(

@@ -46,10 +46,14 @@ class Voxel(NamedTuple):
 
     columns: FloatArray
     """(4, B) counts, variances, fast and flat shape of the bins with counts."""
+    found: FloatArray
+    """(5,) counts before the peak, in it, after it, where only randoms reach; bins with counts."""
     bins: NDArray[np.int64]
     """(B,) which bins those are."""
+    cell: NDArray[np.int64]
+    """(1,) cell of the table, and"""
     rows: FloatArray
-    """(6, B) cell of the table at those bins."""
+    """(6, B) its coefficients at those bins."""
     totals: FloatArray
     """(6,) sums over all bins: fast, flat, o-Ps shape, its slope, its bend; and counts."""
     sums: FloatArray
@@ -64,8 +68,14 @@ class Voxel(NamedTuple):
     """(4,) of the log-likelihood."""
     information: FloatArray
     """(4, 4) observed information."""
+    curve: FloatArray
+    """(4, 4) what takes its place in a step."""
     matrix: FloatArray
-    """(4, 4) scratch of the solver."""
+    """(4, 4) scratch."""
+    right: FloatArray
+    """(4,) right side of its equations."""
+    move: FloatArray
+    """(4,) part of the step that puts parameters on their bounds."""
     step: FloatArray
     """(4,)."""
     free: NDArray[np.bool_]
@@ -76,13 +86,15 @@ class Voxel(NamedTuple):
     """(4,) scratch for parameters."""
 
 
-@nb.njit(cache=True)
+@nb.njit(cache=True, error_model="numpy")
 def empty_voxel(n_bin: int) -> Voxel:
     """Return scratch for voxels of ``n_bin`` bins."""
     return Voxel(
-        np.empty((4, n_bin)), np.empty(n_bin, np.int64), np.empty((6, n_bin)),
+        np.empty((4, n_bin)), np.empty(5), np.empty(n_bin, np.int64),
+        np.empty(1, np.int64), np.empty((6, n_bin)),
         np.empty(6), np.empty(15), np.empty(4), np.empty(4), np.empty(4), np.empty(4),
-        np.empty((4, 4)), np.empty((4, 4)), np.empty(4), np.empty(4, np.bool_), np.empty(4),
+        np.empty((4, 4)), np.empty((4, 4)), np.empty((4, 4)), np.empty(4), np.empty(4),
+        np.empty(4), np.empty(4, np.bool_), np.empty(4),
         np.empty(4),
     )  # fmt: skip
 
@@ -90,52 +102,54 @@ def empty_voxel(n_bin: int) -> Voxel:
 # Only sums may be reordered, so that they fill the processor's vectors; nothing here is NaN.
 @nb.njit(cache=True, error_model="numpy", fastmath={"reassoc", "contract", "nsz"})
 def accumulate(
-    rows: FloatArray, t: float, theta: FloatArray, n: FloatArray, fast: FloatArray,
-    flat: FloatArray, size: int, sums: FloatArray,
+    rows: FloatArray, t: float, theta: FloatArray, columns: FloatArray, which: int, size: int,
+    sums: FloatArray,
 ) -> None:  # fmt: skip
     """Sum over the first ``size`` bins what gradient and information are made of.
 
     With the shape S, its slope D and half its bend E in ``t``, the first five sums are n/m times
     fast, S, flat, D, E and the others n/m^2 times the products of fast, S, flat, D in the order of
-    a lower triangle. rows : (6, >= size) cell of the table; the others : (>= size,).
+    a lower triangle. rows : (6, >= size) cell of the table; columns : (4, >= size) as in `Voxel`,
+    of which ``which`` holds n.
     """
     a, o, r = theta[0], theta[1], theta[2]
-    r0, r1, r2, r3, r4, r5 = rows[0], rows[1], rows[2], rows[3], rows[4], rows[5]
     s0 = s1 = s2 = s3 = s4 = 0.0
     q0 = q1 = q2 = q3 = q4 = q5 = q6 = q7 = q8 = q9 = 0.0
     for b in range(size):
-        shape = r5[b] * t + r4[b]
-        slope = r5[b] * t + shape
-        bend = r5[b] * t + slope
-        shape = shape * t + r3[b]
+        shape = rows[5, b] * t + rows[4, b]
+        slope = rows[5, b] * t + shape
+        bend = rows[5, b] * t + slope
+        shape = shape * t + rows[3, b]
         slope = slope * t + shape
         bend = bend * t + slope
-        shape = shape * t + r2[b]
+        shape = shape * t + rows[2, b]
         slope = slope * t + shape
         bend = bend * t + slope
-        shape = shape * t + r1[b]
+        shape = shape * t + rows[1, b]
         slope = slope * t + shape
-        shape = shape * t + r0[b]
-        m = a * fast[b] + o * shape + r * flat[b]
+        shape = shape * t + rows[0, b]
+        fast = columns[_FAST, b]
+        flat = columns[_FLAT, b]
+        m = a * fast + o * shape + r * flat
         if m < SMALLEST_COUNT:
             m = SMALLEST_COUNT
         inverse = 1.0 / m
-        p = n[b] * inverse
+        p = columns[which, b] * inverse
         q = p * inverse
-        s0 += p * fast[b]
+        s0 += p * fast
         s1 += p * shape
-        s2 += p * flat[b]
+        s2 += p * flat
         s3 += p * slope
         s4 += p * bend
-        q_fast = q * fast[b]
+        q_fast = q * fast
         q_shape = q * shape
-        q_flat = q * flat[b]
-        q0 += q_fast * fast[b]
+        q_flat = q * flat
+        q0 += q_fast * fast
         q1 += q_fast * shape
         q2 += q_shape * shape
-        q3 += q_fast * flat[b]
-        q4 += q_shape * flat[b]
-        q5 += q_flat * flat[b]
+        q3 += q_fast * flat
+        q4 += q_shape * flat
+        q5 += q_flat * flat
         q6 += q_fast * slope
         q7 += q_shape * slope
         q8 += q_flat * slope
@@ -148,8 +162,7 @@ def accumulate(
 # The same; math.log would be a call for each bin.
 @nb.njit(cache=True, error_model="numpy", fastmath={"reassoc", "contract", "nsz"})
 def sum_of_logs(
-    rows: FloatArray, t: float, theta: FloatArray, n: FloatArray, fast: FloatArray,
-    flat: FloatArray, size: int,
+    rows: FloatArray, t: float, theta: FloatArray, columns: FloatArray, size: int,
 ) -> float:  # fmt: skip
     """Return the sum of n ln(n/m) over the first ``size`` bins; see `accumulate`.
 
@@ -157,14 +170,17 @@ def sum_of_logs(
     n/m = 2^k (1 + f) and 1 + f within sqrt(2) of 1, ln(1 + f) is a polynomial in f/(2 + f).
     """
     a, o, r = theta[0], theta[1], theta[2]
-    r0, r1, r2, r3, r4, r5 = rows[0], rows[1], rows[2], rows[3], rows[4], rows[5]
     total = 0.0
     for b in range(size):
-        shape = ((((r5[b] * t + r4[b]) * t + r3[b]) * t + r2[b]) * t + r1[b]) * t + r0[b]
-        m = a * fast[b] + o * shape + r * flat[b]
+        shape = (rows[5, b] * t + rows[4, b]) * t + rows[3, b]
+        shape = ((shape * t + rows[2, b]) * t + rows[1, b]) * t + rows[0, b]
+        fast = columns[_FAST, b]
+        flat = columns[_FLAT, b]
+        m = a * fast + o * shape + r * flat
         if m < SMALLEST_COUNT:
             m = SMALLEST_COUNT
-        bits = np.float64(n[b] / m).view(np.uint64) + _HALVES
+        n = columns[COUNTS, b]
+        bits = np.float64(n / m).view(np.uint64) + _HALVES
         k = (
             np.uint64(((bits >> _MANTISSA) << _FLOAT_BITS) | _TO_FLOAT).view(np.float64)
             - _FLOAT_ZERO
@@ -177,57 +193,41 @@ def sum_of_logs(
         tail = ((tail * z + 0.2857142874366239149) * z + 0.3999999999940941908) * z
         tail = (tail + 0.6666666666666735130) * z
         half = 0.5 * f * f
-        total += n[b] * (k * 0.6931471805599453094 + (f - (half - s * (half + tail))))
+        total += n * (k * 0.6931471805599453094 + (f - (half - s * (half + tail))))
     return total
 
 
-@nb.njit(cache=True)
-def gather(
-    table: ShapeTable, cell: int, bins: NDArray[np.int64], size: int, rows: FloatArray
-) -> None:
-    """Copy a cell's six rows at the first ``size`` of ``bins``."""
-    for j in range(6):
-        source = table.rows[6 * cell + j]
-        target = rows[j]
-        for i in range(size):
-            target[i] = source[bins[i]]
-
-
-@nb.njit(cache=True)
-def turn_to(voxel: Voxel, table: ShapeTable, size: int, log_tau: float) -> tuple[int, float]:
-    """Make totals and rows those of a mean life; return its cell and the place in it."""
+@nb.njit(cache=True, error_model="numpy")
+def turn_to(voxel: Voxel, table: ShapeTable, size: int, log_tau: float) -> float:
+    """Make rows and totals those of a mean life; return its place in the cell."""
+    n_bin = table.rows.shape[1]
     cell, t = cell_of(table, log_tau)
-    c = table.totals[6 * cell : 6 * cell + 6]
+    if cell != voxel.cell[0]:
+        voxel.cell[0] = cell
+        for j in range(6):
+            if size == n_bin:
+                for b in range(n_bin):
+                    voxel.rows[j, b] = table.rows[6 * cell + j, b]
+            else:
+                for i in range(size):
+                    voxel.rows[j, i] = table.rows[6 * cell + j, voxel.bins[i]]
     shape = slope = bend = 0.0
     for j in range(5, -1, -1):
         bend = bend * t + slope
         slope = slope * t + shape
-        shape = shape * t + c[j]
+        shape = shape * t + table.totals[6 * cell + j]
     voxel.totals[2] = shape
-    voxel.totals[3] = slope / table.step
-    voxel.totals[4] = 2.0 * bend / (table.step * table.step)
-    if size < table.rows.shape[1]:
-        gather(table, cell, voxel.bins, size, voxel.rows)
-    return cell, t
+    voxel.totals[3] = slope * table.per_step
+    voxel.totals[4] = 2.0 * bend * table.per_step * table.per_step
+    return t
 
 
-@nb.njit(cache=True)
-def rows_of(voxel: Voxel, table: ShapeTable, size: int, cell: int) -> FloatArray:
-    """Return the (6, size) rows of a cell at the voxel's bins."""
-    if size < table.rows.shape[1]:
-        return voxel.rows
-    return table.rows[6 * cell : 6 * cell + 6]
-
-
-@nb.njit(cache=True)
-def sums_at(voxel: Voxel, table: ShapeTable, size: int, cell: int, t: float, column: int) -> None:
+@nb.njit(cache=True, error_model="numpy")
+def sums_at(voxel: Voxel, table: ShapeTable, size: int, t: float, which: int) -> None:
     """Call `accumulate` on the counts, or on their variances; slope and bend become those in x."""
-    columns, sums = voxel.columns, voxel.sums
-    accumulate(
-        rows_of(voxel, table, size, cell), t, voxel.theta, columns[column], columns[_FAST],
-        columns[_FLAT], size, sums,
-    )  # fmt: skip
-    scale = 1.0 / table.step
+    sums = voxel.sums
+    accumulate(voxel.rows, t, voxel.theta, voxel.columns, which, size, sums)
+    scale = table.per_step
     sums[3] *= scale
     sums[4] *= 2.0 * scale * scale
     for k in range(11, 15):
@@ -235,7 +235,7 @@ def sums_at(voxel: Voxel, table: ShapeTable, size: int, cell: int, t: float, col
     sums[14] *= scale
 
 
-@nb.njit(cache=True)
+@nb.njit(cache=True, error_model="numpy")
 def fill_products(voxel: Voxel, level: float, scale: float, matrix: FloatArray) -> None:
     """Write the sums of products of first derivatives, d(m) d(m)' n/m^2, into (4, 4).
 
@@ -257,7 +257,7 @@ def fill_products(voxel: Voxel, level: float, scale: float, matrix: FloatArray) 
         matrix[BACKGROUND, BACKGROUND] += level / (background * background)
 
 
-@nb.njit(cache=True)
+@nb.njit(cache=True, error_model="numpy")
 def differentiate(voxel: Voxel, table: ShapeTable, size: int, level: float, scale: float) -> None:
     """Write gradient and observed information of the log-likelihood at ``theta``.
 
@@ -265,8 +265,8 @@ def differentiate(voxel: Voxel, table: ShapeTable, size: int, level: float, scal
     of n/m^2 dm dm' - (n/m - 1) d2m. The expected counts are linear in all but the mean life, so
     d2m is not zero only for the mean life with itself and with the o-Ps events.
     """
-    cell, t = turn_to(voxel, table, size, voxel.theta[TAU])
-    sums_at(voxel, table, size, cell, t, COUNTS)
+    t = turn_to(voxel, table, size, voxel.theta[TAU])
+    sums_at(voxel, table, size, t, COUNTS)
     sums, totals, gradient, information = (
         voxel.sums, voxel.totals, voxel.gradient, voxel.information,
     )  # fmt: skip
@@ -285,17 +285,13 @@ def differentiate(voxel: Voxel, table: ShapeTable, size: int, level: float, scal
         gradient[BACKGROUND] += level / background - scale
 
 
-@nb.njit(cache=True)
+@nb.njit(cache=True, error_model="numpy")
 def deviance_of(
     voxel: Voxel, table: ShapeTable, size: int, level: float, scale: float, theta: FloatArray
 ) -> float:
     """Poisson deviance of the voxel, and of the measured level of its background."""
-    cell, t = turn_to(voxel, table, size, theta[TAU])
-    columns = voxel.columns
-    total = sum_of_logs(
-        rows_of(voxel, table, size, cell), t, theta, columns[COUNTS], columns[_FAST],
-        columns[_FLAT], size,
-    )  # fmt: skip
+    t = turn_to(voxel, table, size, theta[TAU])
+    total = sum_of_logs(voxel.rows, t, theta, voxel.columns, size)
     total += theta[FAST] * voxel.totals[0] + theta[OPS] * voxel.totals[2]
     total += theta[BACKGROUND] * voxel.totals[1] - voxel.totals[5]
     if scale > 0:
@@ -306,61 +302,57 @@ def deviance_of(
     return float(2.0 * total)
 
 
-@nb.njit(cache=True)
-def factorise(matrix: FloatArray, free: NDArray[np.bool_]) -> bool:
-    """Replace the free part of a symmetric (4, 4) matrix by its Cholesky factor; False if none.
-
-    The diagonal becomes one over that of the factor.
-    """
-    for i in range(4):
-        if not free[i]:
-            for j in range(4):
-                matrix[i, j] = 0.0
-                matrix[j, i] = 0.0
-            matrix[i, i] = 1.0
-    for i in range(4):
-        for j in range(i + 1):
-            total = matrix[i, j]
-            for k in range(j):
-                total -= matrix[i, k] * matrix[j, k]
-            if i == j:
-                # Relative to the diagonal: a pivot of rounding errors is no information.
-                if not total > 1e-13 * matrix[i, i] or not math.isfinite(total):
-                    return False
-                matrix[i, i] = 1.0 / math.sqrt(total)
-            else:
-                matrix[i, j] = total * matrix[j, j]
-    return True
-
-
-@nb.njit(cache=True)
-def substitute(
-    factor: FloatArray, right: FloatArray, free: NDArray[np.bool_], limit: float, step: FloatArray
-) -> None:
-    """Solve the system that `factorise` was given; ``step`` is zero where not free.
-
-    The last element is kept within ``limit``, and the others solve their equations with it there.
-    """
-    for i in range(4):
-        total = right[i] if free[i] else 0.0
-        for k in range(i):
-            total -= factor[i, k] * step[k]
-        step[i] = total * factor[i, i]
-    for i in range(3, -1, -1):
-        total = step[i]
-        for k in range(i + 1, 4):
-            total -= factor[k, i] * step[k]
-        step[i] = total * factor[i, i]
-        if i == 3:
-            step[i] = min(max(step[i], -limit), limit)
-
-
-@nb.njit(cache=True)
+@nb.njit(cache=True, error_model="numpy")
 def solve(
     matrix: FloatArray, right: FloatArray, free: NDArray[np.bool_], limit: float, step: FloatArray
 ) -> bool:
-    """Solve a symmetric (4, 4) system, overwriting it; False if it is not positive definite."""
-    if not factorise(matrix, free):
+    """Solve the symmetric (4, 4) system for the free parameters; False if not positive definite.
+
+    ``step`` is zero for parameters that are not free. Its last element is kept within ``limit``,
+    and the others solve their equations with it there. Factors L D L', written out: loops over
+    four cost as much as all else in a step.
+    """
+    f0, f1, f2, f3 = free[0], free[1], free[2], free[3]
+    a00 = matrix[0, 0] if f0 else 1.0
+    a11 = matrix[1, 1] if f1 else 1.0
+    a22 = matrix[2, 2] if f2 else 1.0
+    a33 = matrix[3, 3] if f3 else 1.0
+    a10 = matrix[1, 0] if f1 and f0 else 0.0
+    a20 = matrix[2, 0] if f2 and f0 else 0.0
+    a30 = matrix[3, 0] if f3 and f0 else 0.0
+    a21 = matrix[2, 1] if f2 and f1 else 0.0
+    a31 = matrix[3, 1] if f3 and f1 else 0.0
+    a32 = matrix[3, 2] if f3 and f2 else 0.0
+    # Relative to the diagonal: a pivot of rounding errors is no information.
+    if not a00 > 0:
         return False
-    substitute(matrix, right, free, limit, step)
+    d0 = 1.0 / a00
+    l10, l20, l30 = a10 * d0, a20 * d0, a30 * d0
+    pivot = a11 - l10 * a10
+    if not pivot > 1e-13 * a11:
+        return False
+    d1 = 1.0 / pivot
+    a21 -= l20 * a10
+    a31 -= l30 * a10
+    l21, l31 = a21 * d1, a31 * d1
+    pivot = a22 - l20 * a20 - l21 * a21
+    if not pivot > 1e-13 * a22:
+        return False
+    d2 = 1.0 / pivot
+    a32 -= l30 * a20 + l31 * a21
+    l32 = a32 * d2
+    pivot = a33 - l30 * a30 - l31 * a31 - l32 * a32
+    if not pivot > 1e-13 * a33 or not math.isfinite(pivot):
+        return False
+    y0 = right[0] if f0 else 0.0
+    y1 = (right[1] if f1 else 0.0) - l10 * y0
+    y2 = (right[2] if f2 else 0.0) - l20 * y0 - l21 * y1
+    y3 = (right[3] if f3 else 0.0) - l30 * y0 - l31 * y1 - l32 * y2
+    x3 = min(max(y3 / pivot, -limit), limit)
+    x2 = y2 * d2 - l32 * x3
+    x1 = y1 * d1 - l21 * x2 - l31 * x3
+    step[0] = y0 * d0 - l10 * x1 - l20 * x2 - l30 * x3
+    step[1] = x1
+    step[2] = x2
+    step[3] = x3
     return True

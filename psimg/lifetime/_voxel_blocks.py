@@ -36,8 +36,9 @@ class Task(NamedTuple):
 
     shapes: FloatArray
     """(3, B) of the fast group, of unrelated and of prompt-correlated randoms."""
-    ends: NDArray[np.int64]
-    """(3,) end of the bins that only randoms reach, of those before the peak, of the peak."""
+    masks: FloatArray
+    """(4, B) 1 in the bins before the peak, in it, after it, and in those that only randoms
+    reach."""
     shares: FloatArray
     """(4, 3) of the shapes and of the o-Ps group at ``log_tau`` before the peak, in it, after."""
     with_fast: bool
@@ -47,63 +48,65 @@ class Task(NamedTuple):
     max_iter: int
 
 
-@nb.njit(cache=True, fastmath={"reassoc"})
-def sum_of(values: FloatArray, start: int, stop: int) -> float:
-    """Return the sum of a stretch."""
-    total = 0.0
-    for b in range(start, stop):
-        total += values[b]
-    return total
+@nb.njit(cache=True, error_model="numpy", fastmath={"reassoc", "contract", "nsz"})
+def survey(counts: FloatArray, v: int, masks: FloatArray, found: FloatArray) -> None:
+    """Sum a voxel's counts under each mask, and count its bins with counts, into (5,)."""
+    before = peak = late = lone = full = 0.0
+    for b in range(counts.shape[1]):
+        n = counts[v, b]
+        before += n * masks[0, b]
+        peak += n * masks[1, b]
+        late += n * masks[2, b]
+        lone += n * masks[3, b]
+        full += 1.0 if n > 0 else 0.0
+    found[0], found[1], found[2], found[3], found[4] = before, peak, late, lone, full
 
 
-@nb.njit(cache=True)
+@nb.njit(cache=True, error_model="numpy")
 def load(
-    voxel: Voxel, task: Task, table: ShapeTable, counts: FloatArray, variances: FloatArray,
+    voxel: Voxel, task: Task, table: ShapeTable, counts: FloatArray, variances: FloatArray, v: int,
     share: float, level: float, scale: float,
 ) -> int:  # fmt: skip
     """Put one voxel's bins with counts, its bounds and a start into the scratch.
 
-    Returns the number of bins.
+    `Voxel.found` holds its survey. Returns the number of bins.
     """
-    n_bin = len(counts)
-    columns, bins = voxel.columns, voxel.bins
-    fast, flat, class_2 = task.shapes[0], task.shapes[1], task.shapes[2]
-    size = 0
-    for b in range(n_bin):
-        bins[size] = b
-        size += counts[b] > 0
-    if size > _DENSE * n_bin:
-        size = n_bin
+    n_bin = counts.shape[1]
+    columns, bins, shapes = voxel.columns, voxel.bins, task.shapes
+    weighted = len(variances) > 0
+    size = n_bin
+    if voxel.found[4] > _DENSE * n_bin:
         for b in range(n_bin):
-            columns[0, b] = counts[b]
-        for b in range(n_bin):
-            columns[2, b] = fast[b]
-        for b in range(n_bin):
-            columns[3, b] = (1.0 - share) * flat[b] + share * class_2[b]
-        for b in range(len(variances)):
-            columns[1, b] = variances[b]
+            columns[0, b] = counts[v, b]
+            columns[2, b] = shapes[0, b]
+            columns[3, b] = (1.0 - share) * shapes[1, b] + share * shapes[2, b]
+        if weighted:
+            for b in range(n_bin):
+                columns[1, b] = variances[v, b]
     else:
+        size = 0
+        for b in range(n_bin):
+            bins[size] = b
+            size += counts[v, b] > 0
         for i in range(size):
             b = bins[i]
-            columns[0, i] = counts[b]
-            columns[2, i] = fast[b]
-            columns[3, i] = (1.0 - share) * flat[b] + share * class_2[b]
-            if len(variances) > 0:
-                columns[1, i] = variances[b]
-    _start(voxel, task, table, counts, share, level, scale)
+            columns[0, i] = counts[v, b]
+            columns[2, i] = shapes[0, b]
+            columns[3, i] = (1.0 - share) * shapes[1, b] + share * shapes[2, b]
+            if weighted:
+                columns[1, i] = variances[v, b]
+    voxel.cell[0] = -1
+    set_start(voxel, task, table, share, level, scale)
     return size
 
 
-@nb.njit(cache=True)
-def _start(
-    voxel: Voxel, task: Task, table: ShapeTable, counts: FloatArray, share: float, level: float,
-    scale: float,
-) -> None:  # fmt: skip
+@nb.njit(cache=True, error_model="numpy")
+def set_start(
+    voxel: Voxel, task: Task, table: ShapeTable, share: float, level: float, scale: float
+) -> None:
     """Set bounds, and guess the amplitudes from the counts before the peak, in it and after."""
-    shares, ends = task.shares, task.ends
-    before = sum_of(counts, 0, ends[1])
-    peak = sum_of(counts, ends[1], ends[2])
-    late = sum_of(counts, ends[2], len(counts))
+    shares, found = task.shares, voxel.found
+    before, peak, late = found[0], found[1], found[2]
     total = before + peak + late
     flat0 = (1.0 - share) * shares[1, 0] + share * shares[2, 0]
     flat1 = (1.0 - share) * shares[1, 1] + share * shares[2, 1]
@@ -118,10 +121,10 @@ def _start(
     # At the minimum R (sum flat + scale) = level + sum n R flat/m, and the last is at least the
     # counts of the bins that only randoms reach.
     if flat + scale > 0:
-        lone = sum_of(counts, 0, ends[0]) + level
+        lone = found[3] + level
         voxel.lowest[BACKGROUND] = 0.9 * lone / (flat + scale)
     voxel.lowest[TAU] = table.log_low
-    voxel.highest[TAU] = table.log_low + len(table.totals) // 6 * table.step
+    voxel.highest[TAU] = table.log_low + table.n_cell / table.per_step
     background = 0.3 * total
     if scale > 0:
         background = level / scale
@@ -147,7 +150,7 @@ def _start(
         theta[FAST] = signal - theta[OPS]
 
 
-@nb.njit(cache=True)
+@nb.njit(cache=True, error_model="numpy")
 def status_of(voxel: Voxel, with_fast: bool) -> int:
     """Return whether the minimum lies inside the bounds."""
     theta = voxel.theta
@@ -160,7 +163,7 @@ def status_of(voxel: Voxel, with_fast: bool) -> int:
     return OK
 
 
-@nb.njit(cache=True)
+@nb.njit(cache=True, error_model="numpy")
 def fit_block(
     task: Task,
     table: ShapeTable,
@@ -188,13 +191,12 @@ def fit_block(
             values[v, i] = np.nan
             for j in range(4):
                 covariance[v, i, j] = np.nan
-        if sum_of(counts[v], 0, n_bin) < task.min_counts:
+        found = voxel.found
+        survey(counts, v, task.masks, found)
+        if found[0] + found[1] + found[2] < task.min_counts:
             status[v] = TOO_FEW_COUNTS
             continue
-        size = load(
-            voxel, task, table, counts[v], variances[v] if weighted else counts[v, :0],
-            class_2_share[v], level[v], scale[v],
-        )  # fmt: skip
+        size = load(voxel, task, table, counts, variances, v, class_2_share[v], level[v], scale[v])
         code, n_step = search(
             voxel, table, size, level[v], scale[v], task.with_fast, True, task.max_iter
         )

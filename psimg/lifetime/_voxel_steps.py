@@ -17,10 +17,8 @@ from psimg.lifetime._voxel import (
     Voxel,
     deviance_of,
     differentiate,
-    factorise,
     fill_products,
     solve,
-    substitute,
     sums_at,
     turn_to,
 )
@@ -37,7 +35,7 @@ _PLAIN_STEPS = 12
 """Steps without a look at the deviance, before the search goes on with one."""
 
 
-@nb.njit(cache=True)
+@nb.njit(cache=True, error_model="numpy")
 def choose_free(voxel: Voxel, with_fast: bool, with_tau: bool) -> None:
     """Mark the parameters not held on a bound by the gradient."""
     theta, gradient, free = voxel.theta, voxel.gradient, voxel.free
@@ -52,47 +50,75 @@ def choose_free(voxel: Voxel, with_fast: bool, with_tau: bool) -> None:
         free[TAU] = False
 
 
-@nb.njit(cache=True)
+@nb.njit(cache=True, error_model="numpy")
+def solve_within(voxel: Voxel) -> bool:
+    """Solve ``curve step = gradient`` with amplitudes that stay above their lower bounds.
+
+    One that would fall below is put there, and the others solve their equations with it there.
+    Returns False if the matrix is not positive definite.
+    """
+    theta, step, free, right = voxel.theta, voxel.step, voxel.free, voxel.right
+    for i in range(4):
+        right[i] = voxel.gradient[i]
+        voxel.move[i] = 0.0
+    while True:
+        if not solve(voxel.curve, right, free, _LARGEST_STEP, step):
+            return False
+        worst, below = -1, 0.0
+        for i in range(3):
+            gap = voxel.lowest[i] - theta[i] - step[i]
+            if free[i] and gap > below:
+                worst, below = i, gap
+        if worst < 0:
+            break
+        free[worst] = False
+        target = voxel.lowest[worst]
+        # Not to nothing at once: what a bin holds may hang on it.
+        if theta[worst] > 0.01 * voxel.totals[5]:
+            target = max(target, 0.1 * theta[worst])
+        voxel.move[worst] = target - theta[worst]
+        for i in range(4):
+            right[i] -= voxel.curve[i, worst] * voxel.move[worst]
+    for i in range(3):
+        step[i] += voxel.move[i]
+    return True
+
+
+@nb.njit(cache=True, error_model="numpy")
+def find_step(voxel: Voxel, damping: float, level: float, scale: float) -> int:
+    """Solve for the step; return 2 for a Newton step, 1 for another way uphill, 0 for none."""
+    curve = voxel.curve
+    for i in range(4):
+        for j in range(4):
+            curve[i, j] = voxel.information[i, j]
+        # The absolute value: far from the minimum the likelihood may curve the wrong way.
+        curve[i, i] += damping * abs(curve[i, i])
+    if solve_within(voxel):
+        return 2
+    # Without the bend of the shape the matrix is a sum of squares.
+    fill_products(voxel, level, scale, curve)
+    for i in range(4):
+        curve[i, i] += damping * curve[i, i] + 1e-30
+    if solve_within(voxel):
+        return 1
+    return 0
+
+
+@nb.njit(cache=True, error_model="numpy")
 def take_step(voxel: Voxel) -> bool:
     """Add the step to the parameters within their bounds; return whether it had to be cut."""
     theta = voxel.theta
     cut = bool(abs(voxel.step[TAU]) >= _LARGEST_STEP)
     for i in range(4):
         value = theta[i] + voxel.step[i]
-        if value < voxel.lowest[i]:
-            value = voxel.lowest[i]
-            # Not to nothing at once: what a bin holds may hang on it.
-            if i != TAU and theta[i] > 0.01 * voxel.totals[5]:
-                value = max(value, 0.1 * theta[i])
-            cut = True
-        elif value > voxel.highest[i]:
-            value = voxel.highest[i]
+        if voxel.move[i] != 0.0 or value < voxel.lowest[i] or value > voxel.highest[i]:
+            value = min(max(value, voxel.lowest[i]), voxel.highest[i])
             cut = True
         theta[i] = value
     return cut
 
 
-@nb.njit(cache=True)
-def find_step(voxel: Voxel, damping: float, level: float, scale: float) -> int:
-    """Solve for the step; return 2 for a Newton step, 1 for another way uphill, 0 for none."""
-    information, matrix = voxel.information, voxel.matrix
-    for i in range(4):
-        for j in range(4):
-            matrix[i, j] = information[i, j]
-        # The absolute value: far from the minimum the likelihood may curve the wrong way.
-        matrix[i, i] += damping * abs(information[i, i])
-    if solve(matrix, voxel.gradient, voxel.free, _LARGEST_STEP, voxel.step):
-        return 2
-    # Without the bend of the shape the matrix is a sum of squares.
-    fill_products(voxel, level, scale, matrix)
-    for i in range(4):
-        matrix[i, i] += damping * matrix[i, i] + 1e-30
-    if solve(matrix, voxel.gradient, voxel.free, _LARGEST_STEP, voxel.step):
-        return 1
-    return 0
-
-
-@nb.njit(cache=True)
+@nb.njit(cache=True, error_model="numpy")
 def search(
     voxel: Voxel, table: ShapeTable, size: int, level: float, scale: float, with_fast: bool,
     with_tau: bool, max_iter: int,
@@ -142,7 +168,7 @@ def search(
     return NOT_CONVERGED, max_iter
 
 
-@nb.njit(cache=True)
+@nb.njit(cache=True, error_model="numpy")
 def covariance_at(
     voxel: Voxel, table: ShapeTable, size: int, level: float, scale: float, weighted: bool,
     covariance: FloatArray,
@@ -153,25 +179,21 @@ def covariance_at(
     their own and V is that of the gradient.
     """
     tau = math.exp(voxel.theta[TAU])
-    matrix, free, trial = voxel.matrix, voxel.free, voxel.trial
+    matrix, free, right = voxel.matrix, voxel.free, voxel.right
     for i in range(4):
         for j in range(4):
-            matrix[i, j] = voxel.information[i, j]
-    if not factorise(matrix, free):
-        return False
-    for i in range(4):
-        for j in range(4):
-            trial[j] = 0.0
-        trial[i] = tau if i == TAU else 1.0
-        substitute(matrix, trial, free, np.inf, voxel.step)
+            right[j] = 0.0
+        right[i] = tau if i == TAU else 1.0
+        if not solve(voxel.information, right, free, np.inf, voxel.step):
+            return False
         voxel.step[TAU] *= tau
         for j in range(4):
             covariance[j, i] = voxel.step[j] if free[i] else 0.0
     if weighted:
-        cell, t = turn_to(voxel, table, size, voxel.theta[TAU])
-        sums_at(voxel, table, size, cell, t, VARIANCE)
+        t = turn_to(voxel, table, size, voxel.theta[TAU])
+        sums_at(voxel, table, size, t, VARIANCE)
         fill_products(voxel, level, scale, matrix)
-        between = voxel.information
+        between = voxel.curve
         for i in range(4):
             matrix[TAU, i] /= tau
         for i in range(4):

@@ -91,13 +91,12 @@ def prepare(
     flat = np.array(shape) if measured else flat_shape(edges)
     shapes = np.stack([fast_link @ shares, flat, flat if class_2 is None else class_2])
     start = others @ shares + weight * _seen(edges, tau, response)
-    ends = _ends(edges, shapes[0], response)
-    windows = [slice(0, ends[1]), slice(ends[1], ends[2]), slice(ends[2], None)]
+    masks = _masks(edges, shapes[0], response)
     return VoxelTask(
         task=Task(
             shapes,
-            ends,
-            np.array([[row[w].sum() for w in windows] for row in (*shapes, start)]),
+            masks,
+            np.vstack([shapes, start]) @ masks[:3].T,
             bool(fast_link.any()),
             math.log(tau),
             float(options.min_counts),
@@ -154,18 +153,17 @@ def _require_sense(edges: FloatArray, model: LifetimeModel, response: Gaussians)
                 )
 
 
-def _ends(edges: FloatArray, fast: FloatArray, response: Gaussians) -> NDArray[np.int64]:
-    """Return the ends of the bins of randoms alone, of those before the peak, of the peak."""
+def _masks(edges: FloatArray, fast: FloatArray, response: Gaussians) -> FloatArray:
+    """Mark the bins before the peak, in it, after it, and those of randoms alone, (4, B)."""
     _, mus, sigmas = response
-    lone, before = (
-        np.searchsorted(edges[1:], (mus - n * sigmas).min()) for n in (_LONE_SIGMA, 5.0)
-    )
-    peak = np.searchsorted(edges[1:], (mus + 3.0 * sigmas).max() + 1.0)
+    upper = edges[1:]
+    before = upper < (mus - 5.0 * sigmas).min()
+    late = upper > (mus + 3.0 * sigmas).max() + 1.0
     if fast.sum() > 0:
-        peak = np.searchsorted(np.cumsum(fast), _PEAK * fast.sum()) + 1
-    n_bin = len(edges) - 1
-    peak = min(max(peak, before), n_bin)
-    return np.array([lone, before, peak], dtype=np.int64)
+        late = np.cumsum(fast) > _PEAK * fast.sum()
+    late &= ~before
+    lone = upper < (mus - _LONE_SIGMA * sigmas).min()
+    return np.stack([before, ~before & ~late, late, lone]).astype(np.float64)
 
 
 def _class_2_shape(

@@ -91,7 +91,7 @@ def test_the_table_holds_the_shape_and_its_derivatives_at_any_mean_life():
         rows = table.rows[6 * cell : 6 * cell + 6]
         power = np.arange(6)
         found = t**power @ rows
-        slope = (power * t ** np.maximum(power - 1, 0)) @ rows / table.step
+        slope = (power * t ** np.maximum(power - 1, 0)) @ rows * table.per_step
 
         assert_allclose(found, shape(0.125) / 3 + out[0], atol=1e-9)
         assert_allclose(slope, tau * out[1], atol=3e-8)
@@ -105,6 +105,7 @@ def test_gradient_and_information_are_those_of_differences(dense):
     table, voxel = table_of(), empty_voxel(N_BIN)
     bins = np.arange(N_BIN) if dense else np.flatnonzero(counts)
     size = len(bins)
+    voxel.cell[0] = -1
     voxel.bins[:size] = bins
     voxel.columns[0, :size] = counts[bins]
     voxel.columns[2, :size] = shape(0.388)[bins]
