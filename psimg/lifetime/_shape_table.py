@@ -28,15 +28,12 @@ class ShapeTable(NamedTuple):
     """The shape of one event of the o-Ps group at every mean life within bounds."""
 
     rows: FloatArray
-    """(6 C, B) the six coefficients of each of C cells, that of ``t^0`` first."""
-    totals: FloatArray
-    """(6 C,) sums over the bins."""
+    """(6 C, B + 1) the six coefficients of each of C cells, that of ``t^0`` first, in each bin and
+    summed over the bins."""
     log_low: float
     """ln of the shortest mean life."""
     per_step: float
     """1/h of the width h of a cell in ln tau."""
-    n_cell: int
-    """C."""
 
 
 @nb.njit(cache=True)
@@ -97,14 +94,6 @@ def fill_nodes(
                     nodes[i, 2, b] += weight * tau * (tau * part[2, b] + part[1, b])
 
 
-@nb.njit(cache=True)
-def cell_of(table: ShapeTable, log_tau: float) -> tuple[int, float]:
-    """Return the cell of a mean life and the place in it, 0 to 1."""
-    place = (log_tau - table.log_low) * table.per_step
-    cell = min(max(int(place), 0), table.n_cell - 1)
-    return cell, place - cell
-
-
 def make_table(
     edges: FloatArray,
     bounds_ns: tuple[float, float],
@@ -157,7 +146,8 @@ def make_table(
     cells = weight * _quintics(nodes, step)
     cells[:, 0] += fellow
     rows = cells.reshape(6 * n_cell, -1)
-    return ShapeTable(rows, rows.sum(axis=1), float(low), float(1.0 / step), n_cell)
+    rows = np.hstack([rows, rows.sum(axis=1, keepdims=True)])
+    return ShapeTable(rows, float(low), float(1.0 / step))
 
 
 _TO_QUINTIC = np.array(

@@ -74,18 +74,14 @@ def fit_voxels(
     task = prepare(spectra, model, calibration, levels, shape, options)
     n_voxel = len(spectra)
     results = _Results.empty(n_voxel)
-    no_variances = np.empty((0, spectra.counts.shape[1]))
+    none = np.empty((0, spectra.counts.shape[1]))
     for start in range(0, n_voxel, _BLOCK):
         block = slice(start, min(start + _BLOCK, n_voxel))
-        fit_all(
-            task.task,
-            task.table,
-            # Arrays of one kind whatever is given: another kind would be compiled anew.
-            spectra.counts[block].astype(np.float64),
-            no_variances if spectra.variances is None else np.array(spectra.variances[block]),
-            *task.levels_of(block),
-            *results.part(block),
-        )
+        # Arrays of one kind whatever is given: another kind would be compiled anew.
+        counts = spectra.counts[block].astype(np.float64)
+        variances = none if spectra.variances is None else np.array(spectra.variances[block])
+        data: tuple[Any, ...] = (counts, variances, *task.levels_of(block))
+        fit_all(*(*task.shared, *data, *results.part(block)))
         if progress is not None:
             progress(block.stop, n_voxel)
     log.info(

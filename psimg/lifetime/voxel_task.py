@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -9,8 +10,7 @@ from numpy.typing import NDArray
 from psimg.core.errors import DataError, SettingsError
 from psimg.core.maps import FitStatus
 from psimg.lifetime._emg import bin_shares
-from psimg.lifetime._shape_table import ShapeTable, make_table
-from psimg.lifetime._voxel_blocks import Task
+from psimg.lifetime._shape_table import make_table
 from psimg.lifetime.model import LifetimeModel, require_windows
 from psimg.lifetime.values import FitOptions, SpectrumFit
 from psimg.spectra.levels import RandomLevels, estimate_levels
@@ -32,8 +32,8 @@ _LONE_SIGMA = 8.0
 class VoxelTask:
     """One model on one set of edges, ready for the compiled loop."""
 
-    task: Task
-    table: ShapeTable
+    shared: tuple[Any, ...]
+    """First arguments of `fit_all`, down to the stopping rule."""
     levels: RandomLevels
     """Measured randoms of each voxel."""
     level_known: bool
@@ -93,16 +93,16 @@ def prepare(
     start = others @ shares + weight * _seen(edges, tau, response)
     masks = _masks(edges, shapes[0], response)
     return VoxelTask(
-        task=Task(
+        shared=(
+            *make_table(edges, ops.bounds_ns, response, fellow=others @ shares, weight=weight),
+            bool(fast_link.any()),
             shapes,
             masks,
             np.vstack([shapes, start]) @ masks[:3].T,
-            bool(fast_link.any()),
             math.log(tau),
             float(options.min_counts),
             options.max_iter,
         ),
-        table=make_table(edges, ops.bounds_ns, response, fellow=others @ shares, weight=weight),
         levels=levels,
         level_known=model.background != "flat",
         fast_link=fast_link,
