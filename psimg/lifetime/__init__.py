@@ -11,6 +11,7 @@ from psimg.lifetime.model import (
 )
 from psimg.lifetime.spectrum_fit import calibrate_response, fit_regions, fit_spectrum
 from psimg.lifetime.values import FitOptions, SpectrumFit
+from psimg.lifetime.voxel_bounds import bound_voxels
 from psimg.lifetime.voxel_fit import fit_voxels
 from psimg.lifetime.walk_fit import fit_walk
 
@@ -23,6 +24,7 @@ __all__ = [
     "LifetimeModel",
     "Response",
     "SpectrumFit",
+    "bound_voxels",
     "calibrate_response",
     "fit_regions",
     "fit_spectrum",

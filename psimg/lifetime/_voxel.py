@@ -33,16 +33,16 @@ COUNTS, VARIANCES, FAST_SHAPE, FLAT_SHAPE = 0, 1, 2, 3
 
 (
     THETA, LOWEST, HIGHEST, GRADIENT, STEP, FREE, RIGHT, MOVE, BEFORE, BEST, INFORMATION, CURVE,
-    SUMS, TOTALS, FOUND, TABLE, LEVEL,
-) = range(17)  # fmt: skip
+    SUMS, TOTALS, FOUND, TABLE, LEVEL, DEVIANCE,
+) = range(18)  # fmt: skip
 """Rows of ``state``. Parameters, their bounds, the log-likelihood's gradient, the step, 1 where a
 parameter is not held on a bound, the right side of the step's equations, the part of the step that
 puts parameters on bounds, parameters before the step and the best so far. Observed information and
 what takes its place in a step, (4, 4) in one row. `accumulate`'s sums. Sums over all bins of the
 fast, flat and o-Ps shape, of its slope and bend, and of the counts. `survey`'s sums. The table's
 first ln tau, cells per unit, cells, and the cell whose rows are at hand. The measured level of the
-background, its scale, and 1 where the fast group is free."""
-N_ROW = 17
+background, its scale, and 1 where the fast group is free. The deviance of the best."""
+N_ROW = 18
 
 # A double's 52 bits of mantissa; the bits of sqrt(1/2); what moves the exponent of numbers from
 # there to sqrt(2) to a whole; the bits of 2^12, where bit 40 counts one; 2^12 plus the exponent
@@ -164,7 +164,7 @@ def turn_to(
     n_bin = table.shape[1] - 1
     place = (state[THETA, TAU] - state[TABLE, 0]) * state[TABLE, 1]
     cell = min(max(int(place), 0), int(state[TABLE, 2]) - 1)
-    t = place - cell
+    t = float(place - cell)
     first = 6 * cell
     if cell != int(state[TABLE, 3]):
         state[TABLE, 3] = cell

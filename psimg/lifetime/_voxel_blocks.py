@@ -7,9 +7,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from psimg.lifetime._voxel import (
-    AT_BOUND,
     BACKGROUND,
     COUNTS,
+    DEVIANCE,
     FAST,
     FAST_SHAPE,
     FLAT_SHAPE,
@@ -18,7 +18,6 @@ from psimg.lifetime._voxel import (
     LEVEL,
     LOWEST,
     N_ROW,
-    NOT_CONVERGED,
     OK,
     OPS,
     TABLE,
@@ -27,9 +26,8 @@ from psimg.lifetime._voxel import (
     TOO_FEW_COUNTS,
     TOTALS,
     VARIANCES,
-    deviance_of,
 )  # fmt: skip
-from psimg.lifetime._voxel_steps import covariance_at, search
+from psimg.lifetime._voxel_profile import fit_one
 
 FloatArray = NDArray[np.float64]
 
@@ -78,7 +76,7 @@ def load(
         if weighted:
             for b in range(n_bin):
                 columns[VARIANCES, b] = variances[v, b]
-        return n_bin
+        return int(n_bin)
     size = 0
     for b in range(n_bin):
         bins[size] = b
@@ -145,28 +143,16 @@ def set_start(state: FloatArray, shares: FloatArray, share: float, log_tau: floa
 
 
 @nb.njit(cache=True, error_model="numpy")
-def status_of(state: FloatArray) -> int:
-    """Return whether the minimum lies inside the bounds."""
-    # Without fast events o-Ps has taken them over: its lifetime comes out short, with an error
-    # that is far too small.
-    if state[THETA, OPS] <= 0 or (state[LEVEL, 2] > 0 and state[THETA, FAST] <= 0):
-        return AT_BOUND
-    if state[THETA, TAU] <= state[LOWEST, TAU] or state[THETA, TAU] >= state[HIGHEST, TAU]:
-        return AT_BOUND
-    return OK
-
-
-@nb.njit(cache=True, error_model="numpy")
 def fit_block(
     table: FloatArray, log_low: float, per_step: float, with_fast: bool, shapes: FloatArray,
     masks: FloatArray, shares: FloatArray, log_tau: float, min_counts: float, max_iter: int,
-    counts: FloatArray, variances: FloatArray, level: FloatArray, scale: FloatArray,
+    rise: float, counts: FloatArray, variances: FloatArray, level: FloatArray, scale: FloatArray,
     class_2_share: FloatArray, start: int, stop: int, values: FloatArray, covariance: FloatArray,
-    deviance: FloatArray, iterations: NDArray[np.uint16], status: NDArray[np.uint8],
+    ends: FloatArray, deviance: FloatArray, iterations: NDArray[np.uint16],
+    status: NDArray[np.uint8],
 ) -> None:  # fmt: skip
     """Fit the voxels from ``start`` to ``stop``; see `fit_all`."""
     n_bin = counts.shape[1]
-    weighted = len(variances) > 0
     state = np.zeros((N_ROW, 16))
     columns, rows, bins = np.zeros((4, n_bin)), np.zeros((6, n_bin)), np.zeros(n_bin, np.int64)
     state[TABLE, 0], state[TABLE, 1], state[TABLE, 2] = log_low, per_step, len(table) // 6
@@ -178,6 +164,7 @@ def fit_block(
             values[v, i] = np.nan
             for j in range(4):
                 covariance[v, i, j] = np.nan
+        ends[v, 0] = ends[v, 1] = np.nan
         survey(state, counts, v, masks)
         if state[FOUND, 0] + state[FOUND, 1] + state[FOUND, 2] < min_counts:
             status[v] = TOO_FEW_COUNTS
@@ -185,44 +172,47 @@ def fit_block(
         state[LEVEL, 0], state[LEVEL, 1] = level[v], scale[v]
         size = load(state, columns, bins, counts, variances, v, shapes, class_2_share[v])
         set_start(state, shares, class_2_share[v], log_tau)
-        code, n_step = search(state, columns, rows, bins, table, size, True, max_iter)
-        iterations[v] = n_step
-        deviance[v] = deviance_of(state, columns, rows, bins, table, size)
-        if code == OK:
-            code = status_of(state)
-        if code == OK:
-            done = covariance_at(state, columns, rows, bins, table, size, weighted, covariance[v])
-            if done:
-                for i in range(3):
-                    values[v, i] = state[THETA, i]
-                values[v, TAU] = math.exp(state[THETA, TAU])
-            else:
-                code = NOT_CONVERGED
+        code, n_step = fit_one(
+            state, columns, rows, bins, table, size, len(variances) > 0, max_iter, rise,
+            covariance[v], ends[v],
+        )  # fmt: skip
         status[v] = code
+        iterations[v] = min(n_step, 65535)
+        deviance[v] = state[DEVIANCE, 0]
+        if code == OK:
+            for i in range(3):
+                values[v, i] = state[THETA, i]
+            values[v, TAU] = math.exp(state[THETA, TAU])
+        else:
+            for i in range(4):
+                for j in range(4):
+                    covariance[v, i, j] = np.nan
 
 
 @nb.njit(cache=True, parallel=True)
 def fit_all(
     table: FloatArray, log_low: float, per_step: float, with_fast: bool, shapes: FloatArray,
     masks: FloatArray, shares: FloatArray, log_tau: float, min_counts: float, max_iter: int,
-    counts: FloatArray, variances: FloatArray, level: FloatArray, scale: FloatArray,
-    class_2_share: FloatArray, values: FloatArray, covariance: FloatArray, deviance: FloatArray,
-    iterations: NDArray[np.uint16], status: NDArray[np.uint8],
+    rise: float, counts: FloatArray, variances: FloatArray, level: FloatArray, scale: FloatArray,
+    class_2_share: FloatArray, values: FloatArray, covariance: FloatArray, ends: FloatArray,
+    deviance: FloatArray, iterations: NDArray[np.uint16], status: NDArray[np.uint8],
 ) -> None:  # fmt: skip
     """Fit every voxel.
 
     table : (6 C, B + 1), log_low, per_step : see `psimg.lifetime._shape_table`; shapes : (3, B) of
     the fast group and of unrelated and prompt-correlated randoms; masks : (4, B) of `survey`;
-    shares : (4, 3) of `set_start`; log_tau : start of ln tau; counts : (V, B); variances : (V, B),
-    or (0, B) where counts are their own; level, scale : (V,) measured levels of the background;
+    shares : (4, 3) of `set_start`; log_tau : start of ln tau; rise : of the profiled deviance at
+    the ends of an interval of tau, 0 for none; counts : (V, B); variances : (V, B), or (0, B)
+    where counts are their own; level, scale : (V,) measured levels of the background;
     class_2_share : (V,) share of the prompt-correlated among the randoms; values : (V, 4),
-    covariance : (V, 4, 4), deviance, iterations and status : (V,) receive the results, NaN where
-    there are none.
+    covariance : (V, 4, 4), ends : (V, 2), deviance, iterations and status : (V,) receive the
+    results, NaN where there are none.
     """
     n_voxel = len(counts)
     for block in nb.prange((n_voxel + _BLOCK - 1) // _BLOCK):  # a voxel writes only its own row
         fit_block(
             table, log_low, per_step, with_fast, shapes, masks, shares, log_tau, min_counts,
-            max_iter, counts, variances, level, scale, class_2_share, block * _BLOCK,
-            min((block + 1) * _BLOCK, n_voxel), values, covariance, deviance, iterations, status,
+            max_iter, rise, counts, variances, level, scale, class_2_share, block * _BLOCK,
+            min((block + 1) * _BLOCK, n_voxel), values, covariance, ends, deviance, iterations,
+            status,
         )  # fmt: skip

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from psimg.core.columns import freeze
 from psimg.core.errors import SettingsError
 from psimg.core.maps import FitStatus
-from psimg.core.settings import SETTINGS_CONFIG
+from psimg.core.settings import SETTINGS_CONFIG, require_positive
 from psimg.lifetime.model import OPS, LifetimeModel
 
 
@@ -24,6 +24,11 @@ class FitOptions:
     """Voxels and regions with fewer events in the spectrum are not fitted."""
     max_iter: int = 100
     """Largest number of steps per voxel."""
+    intervals: Literal["hesse", "profile"] = "hesse"
+    """``profile``: also the two mean lives of o-Ps in each voxel at which the deviance, lowest in
+    all else, has risen by ``interval_rise``."""
+    interval_rise: float = 1.0
+    """Rise of the deviance at the ends of an interval: 1 for 68 %, 3.841 for 95 %."""
 
     __pydantic_config__ = SETTINGS_CONFIG
 
@@ -31,6 +36,7 @@ class FitOptions:
         for name in ("min_counts", "max_iter"):
             if getattr(self, name) < 1:
                 raise SettingsError(f"{name} = {getattr(self, name)}: expected 1 or more")
+        require_positive("interval_rise", self.interval_rise)
 
 
 @dataclass(frozen=True, eq=False, kw_only=True, slots=True)

@@ -60,7 +60,10 @@ def fit_voxels(
     -------
     ParameterMaps
         ``tau_ops``, ``intensity_ops``, ``signal`` and ``background``, with standard errors from
-        the observed information and a `FitStatus` for each voxel.
+        the observed information (and the variances of weighted counts) and a `FitStatus` for each
+        voxel. With ``options.intervals = "profile"`` also ``tau_ops_low`` and ``tau_ops_high``; an
+        end beyond a bound of the mean life is that bound. A voxel whose status is ``AT_BOUND`` has
+        them, too: they say what its events exclude.
 
     Raises
     ------
@@ -98,6 +101,8 @@ class _Results:
 
     values: NDArray[np.float64]
     covariance: NDArray[np.float64]
+    ends: NDArray[np.float64]
+    """(V, 2) of the profiled interval of the mean life."""
     deviance: NDArray[np.float64]
     iterations: NDArray[np.uint16]
     status: NDArray[np.uint8]
@@ -107,6 +112,7 @@ class _Results:
         return cls(
             values=np.empty((n_voxel, 4)),
             covariance=np.empty((n_voxel, 4, 4)),
+            ends=np.empty((n_voxel, 2)),
             deviance=np.empty(n_voxel),
             iterations=np.empty(n_voxel, np.uint16),
             status=np.empty(n_voxel, np.uint8),
@@ -114,7 +120,9 @@ class _Results:
 
     def part(self, block: slice) -> tuple[NDArray[Any], ...]:
         """Return views of some voxels' rows, in the order of `fit_all`."""
-        arrays = (self.values, self.covariance, self.deviance, self.iterations, self.status)
+        arrays = (
+            self.values, self.covariance, self.ends, self.deviance, self.iterations, self.status,
+        )  # fmt: skip
         return tuple(array[block] for array in arrays)
 
 
@@ -152,6 +160,10 @@ def _maps(
     # A background of zero lies on its bound and has no symmetric error.
     background = columns["background"][2]
     background[background == 0.0] = np.nan
+    if task.with_intervals:
+        nothing = np.full(len(values), np.nan)
+        for name, end in zip(("tau_ops_low", "tau_ops_high"), results.ends.T, strict=True):
+            columns[name] = ("ns", end, nothing)
     n_free = 4 if task.with_fast else 3
     return ParameterMaps(
         grid=spectra.grid,

@@ -9,8 +9,7 @@ from numpy.typing import NDArray
 
 from psimg.core.errors import DataError, SettingsError
 from psimg.core.maps import FitStatus
-from psimg.lifetime._emg import bin_shares
-from psimg.lifetime._shape_table import make_table
+from psimg.lifetime._shape_table import make_table, shares_in_tau
 from psimg.lifetime.model import LifetimeModel, require_windows
 from psimg.lifetime.values import FitOptions, SpectrumFit
 from psimg.spectra.levels import RandomLevels, estimate_levels
@@ -42,11 +41,20 @@ class VoxelTask:
     """(K,) events per component for one event of the fast group."""
     ops_link: FloatArray
     """(K,) the same for the o-Ps group."""
+    shapes: FloatArray
+    """(3, B) of the fast group and of unrelated and prompt-correlated randoms."""
+    ops_shape: FloatArray
+    """(2, B) of the o-Ps group at the start's mean life, and its derivative in tau."""
 
     def levels_of(self, block: slice) -> tuple[FloatArray, FloatArray, FloatArray]:
         """Return level, scale and share of class II of some voxels."""
         level, scale = np.array(self.levels.count[block]), np.array(self.levels.scale[block])
         return level, scale, np.array(self.levels.class_2_share[block])
+
+    @property
+    def with_intervals(self) -> bool:
+        """Whether the profiled intervals of the mean life are asked for."""
+        return bool(self.shared[-1] > 0)
 
     @property
     def with_fast(self) -> bool:
@@ -79,7 +87,7 @@ def prepare(
         )
     fast_link, ops_link = _two_groups(model, calibration)
     edges = spectra.edges_ns
-    shares = np.stack([_seen(edges, c.tau_ns, response) for c in model.components])
+    shares = np.stack([_seen(edges, c.tau_ns, response)[0] for c in model.components])
     others = ops_link.copy()
     others[model.ops] = 0.0
     weight = float(ops_link[model.ops])
@@ -90,7 +98,8 @@ def prepare(
     measured = shape is not None and model.background != "flat"
     flat = np.array(shape) if measured else flat_shape(edges)
     shapes = np.stack([fast_link @ shares, flat, flat if class_2 is None else class_2])
-    start = others @ shares + weight * _seen(edges, tau, response)
+    ops_shape = weight * _seen(edges, tau, response)
+    ops_shape[0] += others @ shares
     masks = _masks(edges, shapes[0], response)
     return VoxelTask(
         shared=(
@@ -98,15 +107,18 @@ def prepare(
             bool(fast_link.any()),
             shapes,
             masks,
-            np.vstack([shapes, start]) @ masks[:3].T,
+            np.vstack([shapes, ops_shape[:1]]) @ masks[:3].T,
             math.log(tau),
             float(options.min_counts),
             options.max_iter,
+            options.interval_rise if options.intervals == "profile" else 0.0,
         ),
         levels=levels,
         level_known=model.background != "flat",
         fast_link=fast_link,
         ops_link=ops_link,
+        shapes=shapes,
+        ops_shape=ops_shape,
     )
 
 
@@ -122,11 +134,11 @@ def _gaussians(model: LifetimeModel) -> Gaussians:
 
 
 def _seen(edges: FloatArray, tau_ns: float, response: Gaussians) -> FloatArray:
-    """Return the (B,) share of a decay in each bin."""
-    total, part = np.zeros(len(edges) - 1), np.empty(len(edges) - 1)
+    """Return the share of a decay in each bin and its derivative in tau, (2, B)."""
+    total, part = np.zeros((2, len(edges) - 1)), np.empty((3, len(edges) - 1))
     for weight, mu, sigma in zip(*response, strict=True):
-        bin_shares(edges, tau_ns, sigma, mu, part)
-        total += weight * part
+        shares_in_tau(edges, tau_ns, sigma, mu, part[0], part[1], part[2])
+        total += weight * part[:2]
     return total
 
 
