@@ -46,6 +46,8 @@ class ParameterMaps:
     """Bins minus free parameters of a voxel's fit."""
     status: NDArray[np.uint8]
     """(V,) a `FitStatus` per voxel."""
+    iterations: NDArray[np.uint16] | None = None
+    """(V,) steps that the fit of a voxel took; 0 where nothing was fitted."""
 
     def __post_init__(self) -> None:
         n, p = len(self.voxel), len(self.names)
@@ -58,6 +60,7 @@ class ParameterMaps:
             errors=(np.float64, n, p),
             deviance=(np.float64, n),
             status=(np.uint8, n),
+            iterations=(np.uint16, n),
         )
 
     def __len__(self) -> int:

@@ -18,6 +18,7 @@ from psimg.lifetime.precision import Precision, precision_of
 from psimg.lifetime.profile import Profile, profile_likelihood
 from psimg.lifetime.spectrum_fit import calibrate_response, fit_data, fit_regions, fit_spectrum
 from psimg.lifetime.values import FitOptions, SpectrumData, SpectrumFit, calibrated_model
+from psimg.lifetime.voxel_bounds import bound_voxels
 from psimg.lifetime.voxel_fit import fit_voxels
 from psimg.lifetime.walk_fit import fit_walk
 
@@ -39,6 +40,7 @@ __all__ = [
     "Response",
     "SpectrumData",
     "SpectrumFit",
+    "bound_voxels",
     "calibrate_response",
     "calibrated_model",
     "default_priors",

@@ -21,6 +21,20 @@ _NEGLIGIBLE = 1e-15
 """Nodes of less weight add less than rounding."""
 
 
+def spread_nodes(spread: float) -> tuple[FloatArray, FloatArray]:
+    """Return (S,) offsets in ln tau that stand for a log-normal distribution, and their weights.
+
+    Parameters
+    ----------
+    spread : float
+        Standard deviation of the logarithm; 0 gives one sharp mean life.
+    """
+    if not spread > 0:
+        return np.zeros(1), np.ones(1)
+    used = _WEIGHT >= _NEGLIGIBLE
+    return spread * _NODE[used] - 0.5 * spread**2, _WEIGHT[used]
+
+
 @nb.njit(cache=True)
 def mixture_shares(
     edges: FloatArray,

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from psimg.core.columns import freeze
 from psimg.core.errors import DataError, SettingsError
 from psimg.core.maps import FitStatus
-from psimg.core.settings import SETTINGS_CONFIG
+from psimg.core.settings import SETTINGS_CONFIG, require_positive
 from psimg.lifetime.model import OPS, Gaussian, LifetimeModel, Response
 from psimg.spectra.randoms import DelayedSpectrum
 
@@ -27,8 +27,10 @@ class FitOptions:
     max_iter: int = 100
     """Largest number of steps per voxel."""
     intervals: Literal["hesse", "profile"] = "hesse"
-    """Whether 68 % intervals are looked for where the deviance has risen by one (MINOS), beside
-    the standard errors from its curvature."""
+    """``profile``: also the two mean lives of o-Ps in each voxel at which the deviance, lowest in
+    all else, has risen by ``interval_rise``."""
+    interval_rise: float = 1.0
+    """Rise of the deviance at the ends of an interval: 1 for 68 %, 3.841 for 95 %."""
 
     __pydantic_config__ = SETTINGS_CONFIG
 
@@ -36,6 +38,7 @@ class FitOptions:
         for name in ("min_counts", "max_iter"):
             if getattr(self, name) < 1:
                 raise SettingsError(f"{name} = {getattr(self, name)}: expected 1 or more")
+        require_positive("interval_rise", self.interval_rise)
 
 
 @dataclass(frozen=True, eq=False, kw_only=True, slots=True)

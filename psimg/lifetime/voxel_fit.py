@@ -2,25 +2,24 @@
 
 import logging
 from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from psimg.core.errors import DataError, SettingsError
 from psimg.core.maps import FitStatus, ParameterMaps
 from psimg.lifetime import _voxel
-from psimg.lifetime._emg import bin_shares
-from psimg.lifetime.model import LifetimeModel, require_free_ops, require_windows
+from psimg.lifetime._voxel_blocks import fit_all
+from psimg.lifetime.model import LifetimeModel
 from psimg.lifetime.values import FitOptions, SpectrumFit
-from psimg.spectra.levels import RandomLevels, estimate_levels
-from psimg.spectra.randoms import flat_shape
+from psimg.lifetime.voxel_task import VoxelTask, prepare
+from psimg.spectra.levels import RandomLevels
 from psimg.spectra.values import LifetimeSpectra
 
 log = logging.getLogger(__name__)
 
 _BLOCK = 4096
-_LEAST_FAST = 0.01
-"""Share of positrons in the fast group below which its mixture is noise."""
 
 
 def fit_voxels(
@@ -61,7 +60,10 @@ def fit_voxels(
     -------
     ParameterMaps
         ``tau_ops``, ``intensity_ops``, ``signal`` and ``background``, with standard errors from
-        the observed information and a `FitStatus` for each voxel.
+        the observed information (and the variances of weighted counts) and a `FitStatus` for each
+        voxel. With ``options.intervals = "profile"`` also ``tau_ops_low`` and ``tau_ops_high``; an
+        end beyond a bound of the mean life is that bound. A voxel whose status is ``AT_BOUND`` has
+        them, too: they say what its events exclude.
 
     Raises
     ------
@@ -72,128 +74,73 @@ def fit_voxels(
         background asks for delayed windows and there are none.
     """
     options = options or FitOptions()
-    if spectra.grid is None or spectra.voxel is None:
-        raise DataError("these spectra are of regions; fit them with fit_regions")
-    require_free_ops(model)
-    mu, sigma = model.response.mu_ns, model.response.sigma_ns
-    if mu is None or sigma is None:
-        raise SettingsError(
-            "voxels are fitted with a known response; calibrate it on all events first, or set "
-            "model.response"
-        )
-    if any(c.free for k, c in enumerate(model.components) if k != model.ops):
-        raise SettingsError("voxels are fitted with only the o-Ps lifetime free; fix the others")
-    require_windows(model, spectra.n_sets)
-    class_2 = _class_2_shape(model, calibration)
-    if model.background == "flat":
-        levels = RandomLevels.unknown(len(spectra))
-    elif levels is None:
-        levels = estimate_levels(spectra, with_class_2=model.background == "four-set")
-    fast_link, ops_link = _two_groups(model, calibration)
-    shares = np.empty((len(model.components), len(spectra.edges_ns) - 1))
-    for k, component in enumerate(model.components):
-        bin_shares(spectra.edges_ns, component.tau_ns, sigma, mu, shares[k])
-    others = ops_link.copy()
-    others[model.ops] = 0.0
-    # Arrays of one kind whatever the background: another kind would be compiled anew.
-    measured = shape is not None and model.background != "flat"
-    flat = np.array(shape) if measured else flat_shape(spectra.edges_ns)
-    share = np.array(levels.class_2_share) if class_2 is not None else np.zeros(len(spectra))
-    ops = model.components[model.ops]
+    task = prepare(spectra, model, calibration, levels, shape, options)
     n_voxel = len(spectra)
-    values = np.empty((n_voxel, 4))
-    covariance = np.empty((n_voxel, 4, 4))
-    deviance = np.empty(n_voxel)
-    status = np.empty(n_voxel, np.uint8)
+    results = _Results.empty(n_voxel)
+    none = np.empty((0, spectra.counts.shape[1]))
     for start in range(0, n_voxel, _BLOCK):
         block = slice(start, min(start + _BLOCK, n_voxel))
-        _voxel.fit_all(
-            spectra.counts[block],
-            levels.count[block],
-            levels.scale[block],
-            spectra.edges_ns,
-            mu,
-            sigma,
-            fast_link @ shares,
-            others @ shares,
-            float(ops_link[model.ops]),
-            flat,
-            flat if class_2 is None else class_2,
-            share[block],
-            bool(fast_link.any()),
-            spectra.edges_ns[1:] < mu - 5 * sigma - 0.5,
-            np.array([0.0, 0.0, 0.0, ops.range_ns[0]]),
-            np.array([np.inf, np.inf, np.inf, ops.range_ns[1]]),
-            ops.tau_ns,
-            options.min_counts,
-            options.max_iter,
-            values[block],
-            covariance[block],
-            deviance[block],
-            status[block],
-        )
+        # Arrays of one kind whatever is given: another kind would be compiled anew.
+        counts = spectra.counts[block].astype(np.float64)
+        variances = none if spectra.variances is None else np.array(spectra.variances[block])
+        data: tuple[Any, ...] = (counts, variances, *task.levels_of(block))
+        fit_all(*(*task.shared, *data, *results.part(block)))
         if progress is not None:
             progress(block.stop, n_voxel)
     log.info(
         "voxels: %d with events, %s",
         n_voxel,
-        ", ".join(f"{np.count_nonzero(status == s)} {s.name.lower()}" for s in FitStatus),
+        ", ".join(f"{np.count_nonzero(results.status == s)} {s.name.lower()}" for s in FitStatus),
     )
-    return _maps(
-        spectra, values, covariance, deviance, status, fast_link, ops_link, model,
-        model.background != "flat",
-    )  # fmt: skip
+    return _maps(spectra, results, task, model)
 
 
-def _class_2_shape(
-    model: LifetimeModel, calibration: SpectrumFit | None
-) -> NDArray[np.float64] | None:
-    """Return the (B,) shape of class II as the fit of all events found it; None if it did not."""
-    if model.background != "four-set" or calibration is None:
-        return None
-    total = calibration.class_2.sum()
-    return calibration.class_2 / total if np.isfinite(total) and total > 0 else None
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Results:
+    """What the compiled loop writes, V voxels first."""
 
+    values: NDArray[np.float64]
+    covariance: NDArray[np.float64]
+    ends: NDArray[np.float64]
+    """(V, 2) of the profiled interval of the mean life."""
+    deviance: NDArray[np.float64]
+    iterations: NDArray[np.uint16]
+    status: NDArray[np.uint8]
 
-def _two_groups(
-    model: LifetimeModel, calibration: SpectrumFit | None
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Return (K,) events per component for one event of the fast and of the o-Ps group."""
-    groups, link = model.groups
-    if len(groups) == 1:
-        return np.zeros(len(link)), link[:, 0]
-    ops = link[:, groups.index(model.names[model.ops])]
-    own = np.array([c.intensity or 0.0 for c in model.components])
-    fitted = own if calibration is None else calibration.intensities
-    for shares in (fitted, own):
-        # What the o-Ps group brings along is not the fast group's.
-        fast = np.maximum(shares - ops * shares[model.ops] / ops[model.ops], 0.0)
-        fast[model.ops] = 0.0
-        # A calibration without a value, or with next to no fast components, has no mixture to give.
-        if fast.sum() > _LEAST_FAST:
-            return fast / fast.sum(), ops
-    raise SettingsError("the components' intensities leave nothing beside o-Ps; state them")
+    @classmethod
+    def empty(cls, n_voxel: int) -> "_Results":
+        return cls(
+            values=np.empty((n_voxel, 4)),
+            covariance=np.empty((n_voxel, 4, 4)),
+            ends=np.empty((n_voxel, 2)),
+            deviance=np.empty(n_voxel),
+            iterations=np.empty(n_voxel, np.uint16),
+            status=np.empty(n_voxel, np.uint8),
+        )
+
+    def part(self, block: slice) -> tuple[NDArray[Any], ...]:
+        """Return views of some voxels' rows, in the order of `fit_all`."""
+        arrays = (
+            self.values, self.covariance, self.ends, self.deviance, self.iterations, self.status,
+        )  # fmt: skip
+        return tuple(array[block] for array in arrays)
 
 
 def _maps(
-    spectra: LifetimeSpectra,
-    values: NDArray[np.float64],
-    covariance: NDArray[np.float64],
-    deviance: NDArray[np.float64],
-    status: NDArray[np.uint8],
-    fast_link: NDArray[np.float64],
-    ops_link: NDArray[np.float64],
-    model: LifetimeModel,
-    level_known: bool,
+    spectra: LifetimeSpectra, results: _Results, task: VoxelTask, model: LifetimeModel
 ) -> ParameterMaps:
     """Turn amplitudes into intensity and signal, with errors by propagation."""
     assert spectra.grid is not None
     assert spectra.voxel is not None
+    values, covariance = results.values, results.covariance
+    fast_link, ops_link = task.fast_link, task.ops_link
     amplitude = values[:, : _voxel.OPS + 1]
     block = covariance[:, : _voxel.OPS + 1, : _voxel.OPS + 1]
     per_unit = np.array([fast_link.sum(), ops_link.sum()])
     ops_per_unit = np.array([0.0, ops_link[model.ops]])
     signal = amplitude @ per_unit
+    # The share of the sample, without the source.
+    ops_per_unit /= 1.0 - model.source_share
     intensity = amplitude @ ops_per_unit / signal
     jacobian = (ops_per_unit - intensity[:, None] * per_unit) / signal[:, None]
     intensity_variance = np.einsum("va,vab,vb->v", jacobian, block, jacobian)
@@ -215,7 +162,11 @@ def _maps(
     # A background of zero lies on its bound and has no symmetric error.
     background = columns["background"][2]
     background[background == 0.0] = np.nan
-    n_free = 4 if fast_link.any() else 3
+    if task.with_intervals:
+        nothing = np.full(len(values), np.nan)
+        for name, end in zip(("tau_ops_low", "tau_ops_high"), results.ends.T, strict=True):
+            columns[name] = ("ns", end, nothing)
+    n_free = 4 if task.with_fast else 3
     return ParameterMaps(
         grid=spectra.grid,
         names=tuple(columns),
@@ -223,7 +174,8 @@ def _maps(
         voxel=spectra.voxel,
         values=np.stack([column for _, column, _ in columns.values()], axis=1),
         errors=np.sqrt(np.stack([variance for _, _, variance in columns.values()], axis=1)),
-        deviance=deviance,
-        ndf=spectra.counts.shape[1] + level_known - n_free,
-        status=status,
+        deviance=results.deviance,
+        ndf=spectra.counts.shape[1] + task.level_known - n_free,
+        status=results.status,
+        iterations=results.iterations,
     )

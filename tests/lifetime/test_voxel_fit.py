@@ -8,12 +8,14 @@ from psimg.lifetime import (
     Component,
     FitOptions,
     LifetimeModel,
+    _voxel,
     fit_spectrum,
     fit_voxels,
     standard_components,
 )
 from psimg.lifetime._emg import bin_shares
-from psimg.lifetime._voxel import derivatives, evaluate, shares_in_tau, solve
+from psimg.lifetime._likelihood import count_deviance, poisson_deviance
+from psimg.lifetime._shape_table import make_table, shares_in_tau
 from psimg.spectra import LifetimeSpectra
 
 EDGES = np.linspace(-5.0, 15.0, 201)
@@ -72,28 +74,62 @@ def test_second_derivatives_in_tau_are_those_of_differences(tau):
         assert_allclose(found, (above - below) / (2 * h), atol=1e-6 * np.abs(found).max())
 
 
+def table_of(fellow=None, bounds=(0.5, 20.0)):
+    fellow = shape(0.125) / 3 if fellow is None else fellow
+    response = np.ones(1), np.array([MU]), np.array([SIGMA])
+    return make_table(EDGES, bounds, response, fellow=fellow, weight=1.0)
+
+
 @pytest.mark.kernel
-def test_gradient_and_information_are_those_of_differences():
+def test_the_table_holds_the_shape_and_its_derivatives_at_any_mean_life():
+    table = table_of(bounds=(0.9, 4.0))
+    out = np.empty((3, N_BIN))
+
+    for tau in np.geomspace(0.9, 4.0, 37):
+        shares_in_tau(EDGES, tau, SIGMA, MU, *out)
+        cell, t = divmod((np.log(tau) - table.log_low) * table.per_step, 1.0)
+        cell, t = (int(cell), t) if 6 * cell < len(table.rows) else (int(cell) - 1, 1.0)
+        rows = table.rows[6 * cell : 6 * cell + 6, :-1]
+        power = np.arange(6)
+        found = t**power @ rows
+        slope = (power * t ** np.maximum(power - 1, 0)) @ rows * table.per_step
+
+        assert_allclose(found, shape(0.125) / 3 + out[0], atol=1e-9)
+        assert_allclose(slope, tau * out[1], atol=3e-8)
+
+
+@pytest.mark.kernel
+@pytest.mark.parametrize("dense", [True, False])
+def test_gradient_and_information_are_those_of_differences(dense):
     rng = np.random.default_rng(3)
-    counts = rng.poisson(expected_counts(500, 200)).astype(float)
-    theta = np.array([280.0, 170.0, 190.0, 2.3])
-    fast, fellow, flat = shape(0.388), shape(0.125) / 3, np.full(N_BIN, 1 / N_BIN)
-    shares, expected, jacobian = np.empty((3, N_BIN)), np.empty(N_BIN), np.empty((4, N_BIN))
+    counts = rng.poisson(expected_counts(500, 200 if dense else 20)).astype(float)
+    table = table_of()
+    bins = np.arange(N_BIN) if dense else np.flatnonzero(counts)
+    size = len(bins)
+    columns, rows, state = np.zeros((4, N_BIN)), np.zeros((6, N_BIN)), np.zeros((_voxel.N_ROW, 16))
+    columns[_voxel.COUNTS, :size] = counts[bins]
+    columns[_voxel.FAST_SHAPE, :size] = shape(0.388)[bins]
+    columns[_voxel.FLAT_SHAPE, :size] = 1 / N_BIN
+    state[_voxel.TABLE, :4] = table.log_low, table.per_step, len(table.rows) // 6, -1
+    state[_voxel.LEVEL, :2] = 790.0, 4.0
+    state[_voxel.TOTALS, [0, 1, 5]] = shape(0.388).sum(), 1.0, counts.sum()
+    theta = np.array([280.0, 170.0, 190.0, np.log(2.3)])
 
     def deviance(at):
-        return evaluate(
-            at, counts, 790.0, 4, EDGES, MU, SIGMA, fast, fellow, 1.0, flat, shares, expected,
-            jacobian,
-        )  # fmt: skip
+        state[_voxel.THETA, :4] = at
+        return _voxel.deviance_of(state, columns, rows, bins, table.rows, size)
 
     def slopes(at):
-        deviance(at)
-        gradient, information = np.empty(4), np.empty((4, 4))
-        derivatives(at, counts, 790.0, 4, 1.0, shares[2], expected, jacobian, gradient, information)
-        return gradient, information
+        state[_voxel.THETA, :4] = at
+        _voxel.differentiate(state, columns, rows, bins, table.rows, size)
+        information = state[_voxel.INFORMATION].reshape(4, 4)
+        return state[_voxel.GRADIENT, :4].copy(), information.copy()
 
     gradient, information = slopes(theta)
 
+    expected = 280 * shape(0.388) + 170 * (shape(0.125) / 3 + shape(2.3)) + 190 / N_BIN
+    both = poisson_deviance(counts, expected) + count_deviance(790.0, 4 * 190.0)
+    assert_allclose(deviance(theta), both, rtol=1e-8)
     for i, step in enumerate(1e-4 * theta):
         up, down = theta.copy(), theta.copy()
         up[i] += step
@@ -104,18 +140,42 @@ def test_gradient_and_information_are_those_of_differences():
         assert_allclose(information[i], bend, rtol=1e-5, atol=1e-6 * np.abs(information[i]).max())
 
 
+def solved(matrix, right, free, limit=np.inf):
+    state = np.zeros((_voxel.N_ROW, 16))
+    state[_voxel.CURVE] = matrix.reshape(-1)
+    state[_voxel.RIGHT, :4] = right
+    state[_voxel.FREE, :4] = free
+    return _voxel.solve(state, _voxel.CURVE, limit), state[_voxel.STEP, :4]
+
+
 @pytest.mark.kernel
 def test_the_small_solver_agrees_with_numpy_and_reports_singular_systems():
     rng = np.random.default_rng(2)
     root = rng.standard_normal((4, 4))
-    matrix, right, step = root @ root.T, rng.standard_normal(4), np.empty(4)
-    free = np.array([True, True, False, True])
-    kept = matrix[np.ix_(free, free)]
+    matrix, right = root @ root.T, rng.standard_normal(4)
 
-    assert solve(matrix.copy(), right, free, step)
-    assert_allclose(step[free], np.linalg.solve(kept, right[free]))
-    assert step[2] == 0.0
-    assert not solve(np.ones((4, 4)), right, np.ones(4, bool), step)
+    for free in ([1, 1, 0, 1], [1, 1, 1, 1], [0, 0, 1, 1]):
+        keep = np.flatnonzero(free)
+        done, step = solved(matrix, right, free)
+
+        assert done
+        assert_allclose(step[keep], np.linalg.solve(matrix[np.ix_(keep, keep)], right[keep]))
+        assert np.all(step[np.array(free) == 0] == 0.0)
+    assert not solved(np.ones((4, 4)), right, np.ones(4))[0]
+    assert not solved(np.full((4, 4), np.nan), right, np.ones(4))[0]
+
+
+@pytest.mark.kernel
+def test_a_step_that_is_cut_takes_the_others_along():
+    rng = np.random.default_rng(2)
+    root = rng.standard_normal((4, 4))
+    matrix, right = root @ root.T, rng.standard_normal(4)
+
+    done, step = solved(matrix, right, np.ones(4), limit=1e-3)
+
+    assert done
+    assert abs(step[3]) == 1e-3
+    assert_allclose((matrix @ step)[:3], right[:3])
 
 
 @pytest.mark.parametrize("background", [0.0, 0.5])
