@@ -58,6 +58,8 @@ class ReportContent:
     """The prompt window and the delayed ones."""
     fits: Sequence[SpectrumFit]
     """The fit of each region."""
+    p_values: Sequence[float]
+    """Chance of a larger deviance of each, if its model is true; NaN without a fit."""
     regions: Sequence[Region]
     """Where the regions are; may be empty."""
     maps: ParameterMaps

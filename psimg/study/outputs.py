@@ -141,7 +141,7 @@ def write_outputs(result: StudyResult, directory: Path, *, log_text: str) -> Non
         write_spectra_npz(directory / "spectra.npz", curves, result.spectra.edges_ns)
     if "root" in formats:
         write_spectra_root(directory / "spectra.root", curves, result.spectra.edges_ns)
-    _write_regions(result.regions, directory / "regions.csv")
+    _write_regions(result, directory / "regions.csv")
     if "report" in formats:
         _write_report(result, directory, created)
     summary = _summary(result, created)
@@ -174,6 +174,7 @@ def _write_report(result: StudyResult, directory: Path, created: str) -> None:
         randoms=result.randoms,
         windows=study.settings.select.windows,
         fits=result.regions,
+        p_values=result.p_values,
         regions=study.regions,
         maps=result.maps,
         counts_image=_counts_image(result),
@@ -187,11 +188,22 @@ def _counts_image(result: StudyResult) -> NDArray[np.uint32]:
     return image.reshape(result.study.grid.shape)
 
 
+def _bound_image(result: StudyResult) -> NDArray[np.float64]:
+    image = np.full(result.study.grid.n_voxel, np.nan)
+    image[result.maps.voxel] = result.bound_ns
+    return image.reshape(result.study.grid.shape)
+
+
 def _write_maps(result: StudyResult, directory: Path, created: str) -> None:
     maps = result.maps
     images: dict[str, tuple[str, str, NDArray[Any]]] = {
         "tau_ops": ("ns", "mean life of o-Ps", maps.image("tau_ops")),
         "tau_ops_error": ("ns", "standard error of tau_ops", maps.error_image("tau_ops")),
+        "tau_ops_bound": (
+            "ns",
+            "smallest error of tau_ops that the voxel's events allow (Cramer-Rao)",
+            _bound_image(result),
+        ),
         "intensity_ops": ("1", "share of positrons in o-Ps", maps.image("intensity_ops")),
         "intensity_ops_error": (
             "1",
@@ -203,6 +215,10 @@ def _write_maps(result: StudyResult, directory: Path, created: str) -> None:
         "deviance": ("1", f"Poisson deviance of the fit, {maps.ndf} ndf", maps.deviance_image()),
         "status": ("1", "how the fit ended", maps.status_image()),
     }
+    for name, end in (("tau_ops_low", "lower"), ("tau_ops_high", "upper")):
+        if name in maps.names:
+            meaning = f"{end} end of the 68 % profile interval of tau_ops"
+            images[name] = ("ns", meaning, maps.image(name))
     study = result.study
     for name, (unit, meaning, image) in images.items():
         sidecar: dict[str, Any] = {
@@ -228,14 +244,15 @@ def _curves(result: StudyResult, row: int, fit: SpectrumFit) -> dict[str, NDArra
     return curves | dict(zip(names, fit.expected, strict=True)) | {"class_2": fit.class_2}
 
 
-def _write_regions(fits: tuple[SpectrumFit, ...], path: Path) -> None:
+def _write_regions(result: StudyResult, path: Path) -> None:
     with path.open("w", newline="") as file:
         writer = csv.writer(file)
         writer.writerow(
             ["region", "n_events", "tau_ops_ns", "tau_ops_error_ns", "intensity_ops",
-             "intensity_ops_error", "background_fraction", "deviance", "ndf", "status"]
+             "intensity_ops_error", "background_fraction", "deviance", "ndf", "status", "p_value",
+             "tau_ops_low_ns", "tau_ops_high_ns"]
         )  # fmt: skip
-        for fit in fits:
+        for fit, p_value in zip(result.regions, result.p_values, strict=True):
             numbers = (
                 fit.tau_ops_ns,
                 fit.tau_ops_error_ns,
@@ -244,9 +261,13 @@ def _write_regions(fits: tuple[SpectrumFit, ...], path: Path) -> None:
                 fit.background_fraction,
                 fit.deviance,
             )
-            # Empty where there is no value: a spreadsheet reads NaN as a word.
-            cells = [f"{x:.8g}" if math.isfinite(x) else "" for x in numbers]
-            writer.writerow([fit.name, fit.n_events, *cells, fit.ndf, fit.status.name.lower()])
+            row = [fit.name, fit.n_events, *_cells(*numbers), fit.ndf, fit.status.name.lower()]
+            writer.writerow([*row, *_cells(p_value, *fit.interval("tau_ops_ns"))])
+
+
+def _cells(*numbers: float) -> list[str]:
+    """Return numbers as text; empty where there is no value: a spreadsheet reads NaN as a word."""
+    return [f"{x:.8g}" if math.isfinite(x) else "" for x in numbers]
 
 
 def settings_as_used(result: StudyResult) -> dict[str, Any]:

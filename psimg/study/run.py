@@ -10,14 +10,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from psimg.core.errors import DataError, SettingsError
-from psimg.core.maps import ParameterMaps
+from psimg.core.maps import FitStatus, ParameterMaps
 from psimg.core.scanner import Scanner
 from psimg.core.stage import Stage
 from psimg.io.input import InputFile, open_input
+from psimg.lifetime.goodness import goodness_of_fit
 from psimg.lifetime.model import LifetimeModel
 from psimg.lifetime.randoms import RandomsSummary
 from psimg.lifetime.spectrum_fit import calibrate_response, fit_regions
 from psimg.lifetime.values import SpectrumFit, calibrated_model
+from psimg.lifetime.voxel_bounds import bound_voxels
 from psimg.lifetime.voxel_fit import fit_voxels
 from psimg.spectra.levels import RandomLevels, estimate_levels
 from psimg.spectra.randoms import measure_shape
@@ -35,6 +37,9 @@ from psimg.study.reading import Progress, Tally, read_files, start_tally
 from psimg.study.warnings import study_warnings
 
 log = logging.getLogger(__name__)
+
+_SEED = 1
+"""Of the toys that a region's goodness of fit is compared with: a run is the same every time."""
 
 CHUNK_ROWS = 1_000_000
 """Rows read at a time; results do not depend on it."""
@@ -66,7 +71,11 @@ class StudyResult:
     model: LifetimeModel
     """The model of regions and voxels, its response known."""
     regions: tuple[SpectrumFit, ...]
+    p_values: tuple[float, ...]
+    """Chance of a larger deviance of each region, if its model is true; NaN without a fit."""
     maps: ParameterMaps
+    bound_ns: NDArray[np.float64]
+    """(V,) smallest error of ``tau_ops`` that the events of each voxel of ``maps`` allow [ns]."""
     counts_per_voxel: NDArray[np.uint32]
     """(V,) events in the spectrum of each voxel of ``maps``."""
     randoms: RandomsSummary
@@ -177,6 +186,11 @@ def _fit(
             options=settings.fit,
             progress=lambda done, total: progress("regions", done, total),
         )
+        rng = np.random.default_rng(_SEED)
+        p_values = tuple(
+            goodness_of_fit(fit, rng=rng).p_value if fit.status == FitStatus.OK else np.nan
+            for fit in fits
+        )
         randoms = examine_randoms(
             total,
             spectra,
@@ -187,11 +201,15 @@ def _fit(
             options=settings.fit,
         )
     with run.timed("fit_voxels"):
+        levels = _levels(run, voxels)
+        bound_ns = bound_voxels(
+            voxels, model=model, calibration=calibration, levels=levels, shape=shape
+        )
         maps = fit_voxels(
             voxels,
             model=model,
             calibration=calibration,
-            levels=_levels(run, voxels),
+            levels=levels,
             shape=shape,
             options=settings.fit,
             progress=lambda done, total: progress("voxels", done, total),
@@ -233,7 +251,9 @@ def _fit(
         calibration=calibration,
         model=model,
         regions=fits,
+        p_values=p_values,
         maps=maps,
+        bound_ns=bound_ns,
         counts_per_voxel=voxels.counts.sum(axis=1, dtype=np.uint32),
         randoms=randoms,
         warnings=tuple(warnings),

@@ -148,7 +148,8 @@ def make_content(**changes: Any) -> ReportContent:
         "maps": maps,
         "counts_image": counts.reshape(GRID.shape),
     }
-    return ReportContent(**(fields | changes))
+    known = fields | changes
+    return ReportContent(p_values=[0.25] * len(known["fits"]), **known)
 
 
 @pytest.fixture

@@ -247,7 +247,7 @@ def test_the_output_directory_holds_what_the_contract_names(study_file, tmp_path
     result = run_and_write(read_study(study_file))
 
     out = tmp_path / "results"
-    maps = ["tau_ops", "tau_ops_error", "intensity_ops", "intensity_ops_error", "counts",
+    maps = ["tau_ops", "tau_ops_error", "tau_ops_bound", "intensity_ops", "intensity_ops_error", "counts",
             "background", "deviance", "status"]  # fmt: skip
     expected = {"summary.json", "regions.csv", "maps", "spectra.root", "spectra.npz", "psimg.log"}
     assert {path.name for path in out.iterdir()} == expected
@@ -272,13 +272,44 @@ def test_regions_csv_holds_the_fits(study_file, tmp_path):
         rows = list(csv.DictReader(file))
     assert list(rows[0]) == [
         "region", "n_events", "tau_ops_ns", "tau_ops_error_ns", "intensity_ops",
-        "intensity_ops_error", "background_fraction", "deviance", "ndf", "status",
+        "intensity_ops_error", "background_fraction", "deviance", "ndf", "status", "p_value",
+        "tau_ops_low_ns", "tau_ops_high_ns",
     ]  # fmt: skip
     for row, fit in zip(rows, result.regions, strict=True):
         assert row["region"] == fit.name
         assert int(row["n_events"]) == fit.n_events
         assert_allclose(float(row["tau_ops_ns"]), fit.tau_ops_ns, rtol=1e-6)
         assert row["status"] == "ok"
+        assert 0 < float(row["p_value"]) <= 1
+        assert row["tau_ops_low_ns"] == row["tau_ops_high_ns"] == ""
+
+
+def test_profile_intervals_are_in_the_table_and_in_maps(study_file, tmp_path):
+    result = run_and_write(changed(study_file, ("[grid]", '[fit]\nintervals = "profile"\n[grid]')))
+
+    with (tmp_path / "results" / "regions.csv").open() as file:
+        for row, fit in zip(csv.DictReader(file), result.regions, strict=True):
+            low, high = float(row["tau_ops_low_ns"]), float(row["tau_ops_high_ns"])
+            assert low < fit.tau_ops_ns < high
+            assert_allclose(high - low, 2 * fit.tau_ops_error_ns, rtol=0.2)
+    directory = tmp_path / "results" / "maps"
+    images = [
+        nib.load(directory / f"{name}.nii.gz").get_fdata()
+        for name in ("tau_ops_low", "tau_ops", "tau_ops_high")
+    ]
+    fitted = np.isfinite(images[1])
+    assert fitted.any()
+    assert np.all(images[0][fitted] <= images[1][fitted])
+    assert np.all(images[1][fitted] <= images[2][fitted])
+
+
+def test_the_bound_of_a_voxel_is_of_the_size_of_its_errors(study_file):
+    result = run_study(read_study(study_file))
+
+    fitted = result.maps.status == FitStatus.OK
+    ratio = result.maps.errors[fitted, 0] / result.bound_ns[fitted]
+    assert 0.3 < np.median(ratio) < 3
+    assert np.all(np.isfinite(result.bound_ns) | ~fitted)
 
 
 def test_a_region_without_a_fit_has_empty_cells_and_a_status(study_file, tmp_path):
