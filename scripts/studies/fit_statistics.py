@@ -218,7 +218,7 @@ Where it is larger ({n_poor} rows): profile intervals cover {poor_low:.1f} to {p
 posterior intervals {posterior:.1f} % in all rows together (± {posterior_error:.1f}). The
 likelihood's best value leans to the long side, as the mean shows, and its median less so. Standard
 errors do not say so: use the profile interval or the posterior of a region there.
-"""
+"""  # noqa: E501
 
 
 def main() -> None:

@@ -247,8 +247,8 @@ def test_the_output_directory_holds_what_the_contract_names(study_file, tmp_path
     result = run_and_write(read_study(study_file))
 
     out = tmp_path / "results"
-    maps = ["tau_ops", "tau_ops_error", "tau_ops_bound", "intensity_ops", "intensity_ops_error", "counts",
-            "background", "deviance", "status"]  # fmt: skip
+    maps = ["tau_ops", "tau_ops_error", "tau_ops_bound", "intensity_ops", "intensity_ops_error",
+            "counts", "background", "deviance", "status"]  # fmt: skip
     expected = {"summary.json", "regions.csv", "maps", "spectra.root", "spectra.npz", "psimg.log"}
     assert {path.name for path in out.iterdir()} == expected
     assert {path.name for path in (out / "maps").iterdir()} == {
