@@ -12,6 +12,7 @@ import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numba as nb
@@ -30,8 +31,9 @@ from psimg.events import (
 )
 from psimg.io import open_input
 from psimg.io.quadra import BAD_TIME_NS
-from psimg.lifetime import LifetimeModel, fit_spectrum, fit_voxels
+from psimg.lifetime import FitOptions, LifetimeModel, bound_voxels, fit_spectrum, fit_voxels
 from psimg.lifetime._emg import bin_shares
+from psimg.lifetime._likelihood import poisson_deviance
 from psimg.spectra import LifetimeSpectra, RegionCounter, SpectrumOptions, VoxelCounter
 
 REPEATS = 5
@@ -175,8 +177,35 @@ def bench_locate_and_bin() -> None:
     report("locate_triplets and VoxelCounter.add", n, seconds, n, best(with_numpy))
 
 
+@nb.njit
+def voxel_deviance(p, counts, edges, fast, fellow, flat, shares):
+    """Deviance of the four-parameter model of a voxel, for iminuit."""
+    bin_shares(edges, p[3], 0.1, 0.0, shares)
+    return poisson_deviance(counts, p[0] * fast + p[1] * (fellow + shares) + p[2] * flat)
+
+
+def minuit_fits(counts, edges, fast, fellow) -> None:
+    """Fit each spectrum with Migrad and Hesse on a compiled likelihood."""
+    from iminuit import Minuit
+
+    flat, shares = np.full(len(edges) - 1, 1.0 / (len(edges) - 1)), np.empty(len(edges) - 1)
+    for row in counts:
+        n = row.sum()
+        data = {"edges": edges, "fast": fast, "fellow": fellow, "flat": flat, "shares": shares}
+        deviance = partial(voxel_deviance, counts=row, **data)
+        minuit = Minuit(deviance, np.array([0.5 * n, 0.3 * n, 0.2 * n, 2.0]))
+        minuit.errordef = Minuit.LEAST_SQUARES
+        minuit.limits = [(0, None), (0, None), (0, None), (0.5, 20.0)]
+        minuit.migrad()
+        minuit.hesse()
+
+
 def bench_voxel_fits() -> None:
-    """Voxels of 240 bins and 3000 counts, four free parameters with errors, against iminuit."""
+    """Voxels of 240 bins, four free parameters with errors, against iminuit and flimlib.
+
+    Baselines: `fit_spectrum`; iminuit on a compiled likelihood of the same four parameters; and
+    flimlib's likelihood fit of a mono-exponential with a constant to the tail alone, from 1 ns.
+    """
     edges = np.linspace(-4.0, 20.0, 241)
     shape = np.empty((3, 240))
     for row, tau in zip(shape, (0.125, 0.388, 2.0), strict=True):
@@ -185,15 +214,65 @@ def bench_voxel_fits() -> None:
     for name, n_count, n in (("fit_voxels", 3000, 20_000), ("fit_voxels, sparse", 100, 20_000)):
         expected = 0.8 * n_count * (np.array([0.1, 0.6, 0.3]) @ shape) + 0.2 * n_count / 240
         counts = np.random.default_rng(3).poisson(expected, size=(n, 240))
-        spectra = LifetimeSpectra(
-            edges_ns=edges, counts=counts, delayed=np.zeros((n, 3, 1)), n_sets=(0, 0, 0),
-            n_events=0, n_outside=0, n_outside_dt=0, voxel=np.arange(n),
-            grid=VoxelGrid.centred(shape=(n, 1, 1), voxel_mm=(1.0, 1.0, 1.0)),
-        )  # fmt: skip
+        spectra = voxel_spectra(counts, edges)
         seconds = best(lambda spectra=spectra: fit_voxels(spectra, model=model))
-        few = counts[:40]
+        few, many = counts[:40], counts[:400].astype(np.float64)
         baseline = best(lambda few=few: [fit_spectrum(row, edges, model=model) for row in few])
-        report(f"{name} (baseline iminuit)", n, seconds, len(few), baseline)
+        report(f"{name} (baseline fit_spectrum)", n, seconds, len(few), baseline)
+        baseline = best(lambda many=many: minuit_fits(many, edges, shape[1], shape[0] / 3))
+        report(f"{name} (baseline iminuit, compiled)", n, seconds, len(many), baseline)
+        bench_flimlib(name, n, seconds, counts[:, 50:])
+        profile = FitOptions(intervals="profile")
+        again = best(lambda s=spectra, o=profile: fit_voxels(s, model=model, options=o))
+        report(f"{name}, profile intervals (baseline without)", n, again, n, seconds)
+        again = best(lambda spectra=spectra: bound_voxels(spectra, model=model))
+        report(f"bound_voxels, {n_count} counts (baseline fit_voxels)", n, again, n, seconds)
+    bench_weighted_array()
+
+
+def voxel_spectra(counts, edges) -> LifetimeSpectra:
+    """Return spectra of a row of voxels without delayed windows."""
+    n = len(counts)
+    return LifetimeSpectra(
+        edges_ns=edges, counts=counts, delayed=np.zeros((n, 3, 1)), n_sets=(0, 0, 0),
+        n_events=0, n_outside=0, n_outside_dt=0, voxel=np.arange(n),
+        grid=VoxelGrid.centred(shape=(n, 1, 1), voxel_mm=(1.0, 1.0, 1.0)),
+    )  # fmt: skip
+
+
+def bench_flimlib(name: str, n: int, seconds: float, tails) -> None:
+    try:
+        import flimlib
+    except ImportError:
+        print(json.dumps({"name": f"{name} (baseline flimlib)", "skipped": "no flimlib"}))
+        return
+    part = np.ascontiguousarray(tails[:2000], dtype=np.float32)
+    start = np.tile(np.array([0.1, 1.0, 2.0], np.float32), (len(part), 1))
+    start[:, 1] = part[:, :10].mean(axis=1)
+
+    def fit() -> None:
+        flimlib.GCI_marquardt_fitting_engine(
+            0.1, part, start.copy(), noise_type="NOISE_MLE", compute_fitted=False,
+            compute_residuals=False, compute_covar=False, compute_alpha=False,
+            compute_erraxes=False,
+        )  # fmt: skip
+
+    report(f"{name} (baseline flimlib, tail)", n, seconds, len(part), best(fit))
+
+
+def bench_weighted_array() -> None:
+    """Fit the array of weighted counts in the shared data; the baseline is a copy of it."""
+    path = Path("/work/shared/data/voxel_spectra/histsFromGTv8mmFragment.dat")
+    if not path.exists():
+        print(json.dumps({"name": "fit_voxels, weighted array", "skipped": f"no {path}"}))
+        return
+    counts = np.fromfile(path, "<f4").reshape(3472, 137, order="F").astype(np.float64)
+    edges = -15.125 + 0.25 * np.arange(138)
+    whole = fit_spectrum(counts.sum(axis=0), edges)
+    model = LifetimeModel().with_response(whole.value("mu_ns"), whole.value("sigma_ns"))
+    spectra, options = voxel_spectra(counts, edges), FitOptions(min_counts=10)
+    seconds = best(lambda: fit_voxels(spectra, model=model, calibration=whole, options=options))
+    report("fit_voxels, weighted array", len(counts), seconds, len(counts), best(counts.copy))
 
 
 def bench_quadra_file() -> None:

@@ -39,8 +39,10 @@ _NEAR = 0.35
 """Distance in ln tau at which there is no other minimum."""
 _BETTER = 1e-4
 """Fall of the deviance that makes another minimum better."""
-_HELD_STEPS = 3
-"""Steps of the amplitudes that tell which way the profile slopes."""
+_HELD_STEPS = 2
+"""Steps of the amplitudes that tell which way the profile slopes; twice as many where flat."""
+_STEEP = 2.0
+"""Slope of the log-likelihood per unit of ln tau that is steep."""
 _MOST_TRIALS = 40
 
 
@@ -85,6 +87,9 @@ def look_around(
         state[THETA, TAU] = log_tau
         state[THETA, OPS] = max(state[BEST, OPS], 0.05 * state[TOTALS, 5])
         search(state, columns, rows, bins, table, size, False, _HELD_STEPS)
+        # Down a steep slope to the best there is no doubt.
+        if state[GRADIENT, TAU] * away > -_STEEP * abs(away):
+            search(state, columns, rows, bins, table, size, False, _HELD_STEPS)
         if state[THETA, OPS] <= 0 or (state[GRADIENT, TAU] * away <= 0 and not without):
             continue
         code, n_step = search(state, columns, rows, bins, table, size, True, max_iter)

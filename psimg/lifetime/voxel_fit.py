@@ -77,11 +77,13 @@ def fit_voxels(
     task = prepare(spectra, model, calibration, levels, shape, options)
     n_voxel = len(spectra)
     results = _Results.empty(n_voxel)
+    scratch = np.empty((min(_BLOCK, n_voxel), spectra.counts.shape[1]))
     none = np.empty((0, spectra.counts.shape[1]))
     for start in range(0, n_voxel, _BLOCK):
         block = slice(start, min(start + _BLOCK, n_voxel))
         # Arrays of one kind whatever is given: another kind would be compiled anew.
-        counts = spectra.counts[block].astype(np.float64)
+        counts = scratch[: block.stop - start]
+        counts[:] = spectra.counts[block]
         variances = none if spectra.variances is None else np.array(spectra.variances[block])
         data: tuple[Any, ...] = (counts, variances, *task.levels_of(block))
         fit_all(*(*task.shared, *data, *results.part(block)))

@@ -1,3 +1,6 @@
+from dataclasses import replace
+from pathlib import Path
+
 import numba as nb
 import numpy as np
 import pytest
@@ -9,6 +12,7 @@ from psimg.lifetime import (
     FitOptions,
     LifetimeModel,
     _voxel,
+    bound_voxels,
     fit_spectrum,
     fit_voxels,
     standard_components,
@@ -18,6 +22,7 @@ from psimg.lifetime._likelihood import count_deviance, poisson_deviance
 from psimg.lifetime._shape_table import make_table, shares_in_tau
 from psimg.spectra import LifetimeSpectra
 
+ARRAY = Path("/work/shared/data/voxel_spectra/histsFromGTv8mmFragment.dat")
 EDGES = np.linspace(-5.0, 15.0, 201)
 N_BIN = len(EDGES) - 1
 MU, SIGMA = 0.02, 0.1
@@ -36,7 +41,7 @@ def expected_counts(n, background, tau=2.0) -> np.ndarray:
     return n * signal + background / N_BIN
 
 
-def spectra_of(counts, delayed=None, n_delays=0) -> LifetimeSpectra:
+def spectra_of(counts, delayed=None, n_delays=0, variances=None) -> LifetimeSpectra:
     counts = np.atleast_2d(counts)
     by_kind = np.zeros((len(counts), 3, 1))
     if delayed is not None:
@@ -51,6 +56,7 @@ def spectra_of(counts, delayed=None, n_delays=0) -> LifetimeSpectra:
         n_outside_dt=0,
         grid=VoxelGrid.centred(shape=(len(counts), 1, 1), voxel_mm=(1.0, 1.0, 1.0)),
         voxel=np.arange(len(counts)),
+        variances=variances,
     )
 
 
@@ -386,3 +392,230 @@ def test_a_background_of_zero_has_no_error():
     assert maps.status[0] == FitStatus.OK
     assert maps.values[0, 3] == 0.0
     assert np.isnan(maps.errors[0, 3])
+
+
+def test_weighted_counts_have_errors_from_the_variance_of_their_weights():
+    rng = np.random.default_rng(20261125)
+    n = 800
+    events = rng.poisson(expected_counts(4000, 1500), size=(n, N_BIN))
+    # Weights of mean 1.05 and mean square 2.0125.
+    draws = [rng.choice([0.25, 0.5, 2.5], size=k, p=[0.2, 0.5, 0.3]) for k in events.reshape(-1)]
+    counts = np.array([w.sum() for w in draws]).reshape(events.shape)
+    variances = np.array([np.square(w).sum() for w in draws]).reshape(events.shape)
+    counts, variances = counts / 1.05, variances / 1.05**2
+
+    maps = fit_voxels(spectra_of(counts, variances=variances), model=KNOWN)
+    plain = fit_voxels(spectra_of(counts), model=KNOWN)
+
+    done = maps.status == FitStatus.OK
+    assert done.mean() > 0.99
+    pull = ((maps.values - [2.0, 0.3, 4000, 1500]) / maps.errors)[done]
+    assert_allclose(pull.mean(axis=0), 0.0, atol=4 / np.sqrt(n) + 0.15)
+    assert_allclose(pull.std(axis=0), 1.0, atol=4 / np.sqrt(2 * n) + 0.05)
+    assert_array_equal(maps.values, plain.values)
+    ratio = np.median(maps.errors[done, 0] / plain.errors[done, 0])
+    assert_allclose(ratio, np.sqrt(2.0125) / 1.05, rtol=0.02)
+
+
+def test_variances_that_equal_the_counts_change_little():
+    rng = np.random.default_rng(6)
+    counts = rng.poisson(expected_counts(1e5, 3e4), size=(10, N_BIN)).astype(float)
+
+    with_them = fit_voxels(spectra_of(counts, variances=counts), model=KNOWN)
+    without = fit_voxels(spectra_of(counts), model=KNOWN)
+
+    assert_allclose(with_them.errors, without.errors, rtol=0.05)
+
+
+def profile(counts, taus, level=None, scale=0.0):
+    """Deviance at each mean life, lowest in the amplitudes; by expectation maximisation."""
+    lowest = []
+    for tau in taus:
+        shapes = np.stack([shape(0.388), shape(0.125) / 3 + shape(tau), np.full(N_BIN, 1 / N_BIN)])
+        sums = shapes.sum(axis=1) + np.array([0, 0, scale])
+        theta = np.full(3, counts.sum() / 3)
+        for _ in range(4000):
+            gain = shapes @ (counts / (theta @ shapes))
+            theta = theta * gain / sums + np.array([0, 0, (level or 0.0) / sums[2]])
+        value = poisson_deviance(counts, theta @ shapes)
+        lowest.append(value + (count_deviance(level, scale * theta[2]) if scale else 0.0))
+    return np.array(lowest)
+
+
+@pytest.mark.parametrize("level", [None, 850.0])
+def test_profile_intervals_end_where_the_profiled_deviance_has_risen(level):
+    rng = np.random.default_rng(12)
+    counts = rng.poisson(expected_counts(700, 200), size=(3, N_BIN)).astype(float)
+    delayed, n_delays, model = (None, 0, KNOWN) if level is None else ([level] * 3, 4, DELAYED)
+    options = FitOptions(intervals="profile", interval_rise=3.841)
+
+    maps = fit_voxels(spectra_of(counts, delayed, n_delays), model=model, options=options)
+
+    low, high = maps.column("tau_ops_low"), maps.column("tau_ops_high")
+    assert np.all(np.isnan(maps.errors[:, [low, high]]))
+    for row, values, deviance in zip(counts, maps.values, maps.deviance, strict=True):
+        taus = values[[maps.column("tau_ops"), low, high]]
+        best, *ends = profile(row, taus, level, float(n_delays))
+        assert taus[1] < taus[0] < taus[2]
+        assert_allclose(best, deviance, atol=1e-3)
+        assert_allclose(np.array(ends) - best, 3.841, atol=5e-3)
+
+
+def test_profile_intervals_cover_the_truth_at_their_level():
+    rng = np.random.default_rng(13)
+    n = 1500
+    counts = rng.poisson(expected_counts(800, 300), size=(n, N_BIN))
+
+    maps = fit_voxels(spectra_of(counts), model=KNOWN, options=FitOptions(intervals="profile"))
+
+    low, high = (maps.values[:, maps.column(f"tau_ops_{end}")] for end in ("low", "high"))
+    has = (maps.status == FitStatus.OK) | (maps.status == FitStatus.AT_BOUND)
+    assert_array_equal(np.isfinite(low), has)
+    covered = ((low <= 2.0) & (high >= 2.0))[has]
+    assert_allclose(covered.mean(), 0.683, atol=4 * np.sqrt(0.683 * 0.317 / n))
+
+
+def test_an_interval_beyond_a_bound_ends_there_and_voxels_at_a_bound_have_one():
+    rng = np.random.default_rng(14)
+    counts = rng.poisson(expected_counts(60, 60), size=(300, N_BIN))
+
+    maps = fit_voxels(
+        spectra_of(counts), model=KNOWN, options=FitOptions(intervals="profile", min_counts=1)
+    )
+
+    low, high = (maps.values[:, maps.column(f"tau_ops_{end}")] for end in ("low", "high"))
+    held = maps.status == FitStatus.AT_BOUND
+    assert held.any()
+    assert np.all(np.isnan(maps.values[held, 0]))
+    assert np.all(low[held] <= high[held])
+    assert np.all(low >= 0.5 * (1 - 1e-12))
+    assert np.all(high <= 20.0 * (1 + 1e-12))
+    assert np.any(np.isclose(high, 20.0))
+
+
+def test_the_start_does_not_matter():
+    rng = np.random.default_rng(15)
+    spectra = spectra_of(rng.poisson(expected_counts(200, 300), size=(400, N_BIN)))
+    pps, direct, ops = standard_components()
+
+    deviances = []
+    for tau in (0.7, 2.0, 8.0):
+        components = (pps, direct, replace(ops, tau_ns=tau))
+        model = LifetimeModel(components=components).with_response(MU, SIGMA)
+        deviances.append(fit_voxels(spectra, model=model).deviance)
+
+    worse = np.ptp(deviances, axis=0) > 1e-3
+    assert worse.mean() < 0.03
+
+
+@pytest.mark.parametrize("n", [1e8, 3e9])
+def test_huge_counts_are_fitted_to_their_own_precision(n):
+    counts = np.round(expected_counts(n, 0.2 * n))
+
+    maps = fit_voxels(spectra_of(counts), model=KNOWN)
+
+    assert maps.status[0] == FitStatus.OK
+    assert_allclose(maps.values[0, :2], [2.0, 0.3], rtol=1e-4)
+    # The table of shapes is good to 1e-9 of the counts.
+    assert maps.deviance[0] < N_BIN + 1e-8 * n
+
+
+@pytest.mark.parametrize("bin_", [0, 50, 52, 120, 199])
+def test_counts_in_one_bin_give_no_lifetime(bin_):
+    counts = np.zeros((2, N_BIN))
+    counts[:, bin_] = 60, 1e6
+
+    maps = fit_voxels(spectra_of(counts), model=KNOWN, options=FitOptions(intervals="profile"))
+
+    assert np.all(maps.status != FitStatus.OK)
+    assert np.all(np.isnan(maps.values[:, :4]))
+
+
+def test_maps_tell_the_steps_of_each_voxel():
+    rng = np.random.default_rng(16)
+    counts = rng.poisson(expected_counts(3000, 500), size=(50, N_BIN))
+    counts[0] = 0
+
+    maps = fit_voxels(spectra_of(counts), model=KNOWN)
+
+    assert maps.iterations[0] == 0
+    assert np.all((maps.iterations[1:] >= 2) & (maps.iterations[1:] < 20))
+
+
+def test_the_bound_is_that_of_the_expected_information():
+    counts = expected_counts(4000, 1000)[None] * np.array([[1.0], [4.0], [0.01], [0.0]])
+
+    bound = bound_voxels(spectra_of(counts), model=KNOWN)
+
+    def expected(p):
+        group = shape(0.125) / 3 + shape(p[3])
+        return p[0] * shape(0.388) + p[1] * group + p[2] / N_BIN
+
+    truth = np.array([2400.0, 1200.0, 1000.0, 2.0])
+    steps = np.diag(1e-4 * truth)
+    slopes = np.stack([(expected(truth + h) - expected(truth - h)) / (2 * h.max()) for h in steps])
+    inverse = np.linalg.inv(slopes / expected(truth) @ slopes.T)
+    assert_allclose(bound[0], np.sqrt(inverse[3, 3]), rtol=1e-4)
+    assert_allclose(bound[1:3] / bound[0], [0.5, 10.0], rtol=1e-3)
+    assert np.isnan(bound[3])
+
+
+def test_errors_of_many_events_reach_the_bound():
+    rng = np.random.default_rng(17)
+    spectra = spectra_of(
+        rng.poisson(expected_counts(1e5, 3e4), size=(40, N_BIN)), rng.poisson(12e4, 40), 4
+    )
+
+    for model in (KNOWN, DELAYED):
+        bound = bound_voxels(spectra, model=model)
+        assert_allclose(
+            np.median(fit_voxels(spectra, model=model).errors[:, 0] / bound), 1.0, rtol=0.03
+        )
+
+
+@pytest.mark.parametrize(
+    ("change", "error", "message"),
+    [
+        ({"edges_ns": np.linspace(-1.0, 5.0, 4)}, DataError, "3 time bins cannot fix 4 free"),
+        ({"sigma": 30.0}, SettingsError, "sigma_ns = 30 is wider than the spectrum"),
+        ({"twin": True}, SettingsError, "components pps and direct have the same tau_ns = 0.125"),
+    ],
+)
+def test_spectra_that_cannot_tell_the_parameters_are_an_error(change, error, message):
+    edges = change.get("edges_ns", EDGES)
+    spectra = LifetimeSpectra(
+        edges_ns=edges, counts=np.ones((1, len(edges) - 1)), delayed=np.zeros((1, 3, 1)),
+        n_sets=(0, 0, 0), n_events=0, n_outside=0, n_outside_dt=0, voxel=np.zeros(1),
+        grid=VoxelGrid.centred(shape=(1, 1, 1), voxel_mm=(1.0, 1.0, 1.0)),
+    )  # fmt: skip
+    pps, direct, ops = standard_components()
+    if "twin" in change:
+        direct = replace(direct, tau_ns=pps.tau_ns)
+    model = LifetimeModel(components=(pps, direct, ops))
+
+    with pytest.raises(error, match=message):
+        fit_voxels(spectra, model=model.with_response(MU, change.get("sigma", SIGMA)))
+
+
+def test_an_interval_needs_a_positive_rise():
+    with pytest.raises(SettingsError, match="interval_rise"):
+        FitOptions(interval_rise=0.0)
+
+
+@pytest.mark.skipif(not ARRAY.exists(), reason="shared data are not here")
+def test_a_real_array_of_weighted_counts_is_fitted():
+    counts = np.fromfile(ARRAY, "<f4").reshape(3472, 137, order="F").astype(float)
+    edges = -15.125 + 0.25 * np.arange(138)
+    whole = fit_spectrum(counts.sum(axis=0), edges)
+    model = LifetimeModel().with_response(whole.value("mu_ns"), whole.value("sigma_ns"))
+    spectra = LifetimeSpectra(
+        edges_ns=edges, counts=counts, delayed=np.zeros((3472, 3, 1)), n_sets=(0, 0, 0),
+        n_events=0, n_outside=0, n_outside_dt=0, voxel=np.arange(3472),
+        grid=VoxelGrid.centred(shape=(3472, 1, 1), voxel_mm=(8.0, 8.0, 8.0)),
+    )  # fmt: skip
+
+    maps = fit_voxels(spectra, model=model, calibration=whole, options=FitOptions(min_counts=10))
+
+    assert np.mean(maps.status == FitStatus.OK) > 0.9
+    # One phantom, hardly any contrast: the voxels scatter about the fit of their sum.
+    assert abs(np.median(maps.values[:, 0]) - whole.tau_ops_ns) < 0.3
