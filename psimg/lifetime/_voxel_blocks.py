@@ -146,8 +146,8 @@ def set_start(state: FloatArray, shares: FloatArray, share: float, log_tau: floa
 def fit_block(
     table: FloatArray, log_low: float, per_step: float, with_fast: bool, shapes: FloatArray,
     masks: FloatArray, shares: FloatArray, log_tau: float, min_counts: float, max_iter: int,
-    rise: float, counts: FloatArray, variances: FloatArray, level: FloatArray, scale: FloatArray,
-    class_2_share: FloatArray, start: int, stop: int, values: FloatArray, covariance: FloatArray,
+    rises: FloatArray, counts: FloatArray, variances: FloatArray, level: FloatArray,
+    scale: FloatArray, class_2_share: FloatArray, start: int, stop: int, values: FloatArray, covariance: FloatArray,
     ends: FloatArray, deviance: FloatArray, iterations: NDArray[np.uint16],
     status: NDArray[np.uint8],
 ) -> None:  # fmt: skip
@@ -173,7 +173,7 @@ def fit_block(
         size = load(state, columns, bins, counts, variances, v, shapes, class_2_share[v])
         set_start(state, shares, class_2_share[v], log_tau)
         code, n_step = fit_one(
-            state, columns, rows, bins, table, size, len(variances) > 0, max_iter, rise,
+            state, columns, rows, bins, table, size, len(variances) > 0, max_iter, rises,
             covariance[v], ends[v],
         )  # fmt: skip
         status[v] = code
@@ -193,15 +193,15 @@ def fit_block(
 def fit_all(
     table: FloatArray, log_low: float, per_step: float, with_fast: bool, shapes: FloatArray,
     masks: FloatArray, shares: FloatArray, log_tau: float, min_counts: float, max_iter: int,
-    rise: float, counts: FloatArray, variances: FloatArray, level: FloatArray, scale: FloatArray,
-    class_2_share: FloatArray, values: FloatArray, covariance: FloatArray, ends: FloatArray,
+    rises: FloatArray, counts: FloatArray, variances: FloatArray, level: FloatArray,
+    scale: FloatArray, class_2_share: FloatArray, values: FloatArray, covariance: FloatArray, ends: FloatArray,
     deviance: FloatArray, iterations: NDArray[np.uint16], status: NDArray[np.uint8],
 ) -> None:  # fmt: skip
     """Fit every voxel.
 
     table : (6 C, B + 1), log_low, per_step : see `psimg.lifetime._shape_table`; shapes : (3, B) of
     the fast group and of unrelated and prompt-correlated randoms; masks : (4, B) of `survey`;
-    shares : (4, 3) of `set_start`; log_tau : start of ln tau; rise : of the profiled deviance at
+    shares : (4, 3) of `set_start`; log_tau : start of ln tau; rises : of the profiled deviance at
     the ends of an interval of tau, 0 for none; counts : (V, B); variances : (V, B), or (0, B)
     where counts are their own; level, scale : (V,) measured levels of the background;
     class_2_share : (V,) share of the prompt-correlated among the randoms; values : (V, 4),
@@ -212,7 +212,7 @@ def fit_all(
     for block in nb.prange((n_voxel + _BLOCK - 1) // _BLOCK):  # a voxel writes only its own row
         fit_block(
             table, log_low, per_step, with_fast, shapes, masks, shares, log_tau, min_counts,
-            max_iter, rise, counts, variances, level, scale, class_2_share, block * _BLOCK,
+            max_iter, rises, counts, variances, level, scale, class_2_share, block * _BLOCK,
             min((block + 1) * _BLOCK, n_voxel), values, covariance, ends, deviance, iterations,
             status,
         )  # fmt: skip

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from psimg.lifetime._voxel import (
     AT_BOUND,
     BEST,
+    COUNTS,
     DEVIANCE,
     FAST,
     GRADIENT,
@@ -25,6 +26,7 @@ from psimg.lifetime._voxel import (
     TAU,
     THETA,
     TOTALS,
+    VARIANCES,
     deviance_of,
 )  # fmt: skip
 from psimg.lifetime._voxel_steps import covariance_at, search
@@ -152,15 +154,26 @@ def find_end(
 
 
 @nb.njit(cache=True, error_model="numpy")
+def weight_of_counts(columns: FloatArray, size: int) -> float:
+    """Return the mean variance of a weighted count, and how much larger its deviance is."""
+    variance = counts = 0.0
+    for b in range(size):
+        variance += columns[VARIANCES, b]
+        counts += columns[COUNTS, b]
+    return variance / counts
+
+
+@nb.njit(cache=True, error_model="numpy")
 def fit_one(
     state: FloatArray, columns: FloatArray, rows: FloatArray, bins: NDArray[np.int64],
-    table: FloatArray, size: int, weighted: bool, max_iter: int, rise: float,
+    table: FloatArray, size: int, weighted: bool, max_iter: int, rises: FloatArray,
     covariance: FloatArray, ends: FloatArray,
 ) -> tuple[int, int]:  # fmt: skip
     """Fit one voxel from the start in THETA; return its status and the steps taken.
 
     The best is left in THETA and its deviance in DEVIANCE. covariance : (4, 4); ends : (2,)
-    receives the interval of tau where the deviance has risen by less than ``rise``.
+    receives the interval of tau where the deviance has risen by less than ``rises``, of the best
+    inside the bounds and on one.
     """
     n_total = 0
     looked = False
@@ -185,7 +198,10 @@ def fit_one(
                 # Its information, too: a step from the minimum to itself.
                 n_total += more
                 continue
+        rise = rises[1] if code == AT_BOUND else rises[0]
         if rise > 0 and code in (OK, AT_BOUND):
+            if weighted:
+                rise *= weight_of_counts(columns, size)
             first = math.sqrt(rise) * min(width, 0.5)
             low = find_end(state, columns, rows, bins, table, size, max_iter, -first, rise)
             high = low

@@ -54,7 +54,7 @@ class VoxelTask:
     @property
     def with_intervals(self) -> bool:
         """Whether the profiled intervals of the mean life are asked for."""
-        return bool(self.shared[-1] > 0)
+        return bool(self.shared[-1][0] > 0)
 
     @property
     def with_fast(self) -> bool:
@@ -119,7 +119,7 @@ def prepare(
             math.log(tau),
             float(options.min_counts),
             options.max_iter,
-            options.interval_rise if options.intervals == "profile" else 0.0,
+            _rises(options),
         ),
         levels=levels,
         level_known=model.background != "flat",
@@ -128,6 +128,19 @@ def prepare(
         shapes=shapes,
         ops_shape=ops_shape,
     )
+
+
+def _rises(options: FitOptions) -> FloatArray:
+    """Return the rise of the deviance at the ends of intervals, of the best inside and on a bound.
+
+    On a bound the rise at the truth is no chi-square of one degree of freedom: another parameter
+    than the mean life has been pressed there. That of two degrees of freedom with the same
+    probability is not exceeded more often.
+    """
+    if options.intervals != "profile":
+        return np.zeros(2)
+    beyond = math.erfc(math.sqrt(0.5 * options.interval_rise))
+    return np.array([options.interval_rise, -2.0 * math.log(beyond)])
 
 
 def _known_response(model: LifetimeModel) -> FloatArray:

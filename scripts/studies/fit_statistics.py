@@ -56,6 +56,8 @@ class Row:
     mean_error_ns: float
     cover: tuple[float, float]
     """Share of the toys with a value whose truth lies within 1 and 1.96 standard errors."""
+    beyond: float
+    """Share of the toys with a value that is more than three standard errors off."""
     profile: tuple[float, float]
     """Share of all toys whose truth lies in the profile interval of 68 and 95 %."""
     posterior: tuple[float, float] | None = None
@@ -110,6 +112,7 @@ def row_of(n: int, share: float, n_toy: int, rng: np.random.Generator) -> Row:
         half_width_ns=float(0.5 * (high - low)),
         mean_error_ns=float(error.mean()),
         cover=tuple(float(np.mean(np.abs(tau - TAU_NS) < k * error)) for k in (1.0, 1.96)),
+        beyond=float(np.mean(np.abs(tau - TAU_NS) > 3.0 * error)),
         profile=(inside[0], inside[1]),
     )
 
@@ -153,6 +156,7 @@ def table(rows: list[Row]) -> str:
             f"| {r.spread_ns / r.bound:.3f} | {r.half_width_ns / r.bound:.3f} "
             f"| {r.mean_error_ns / r.spread_ns:.3f} "
             f"| {100 * r.cover[0]:.1f} / {100 * r.cover[1]:.1f} "
+            f"| {100 * r.beyond:.1f} "
             f"| {100 * r.profile[0]:.1f} / {100 * r.profile[1]:.1f} | {posterior} |"
         )
     return "\n".join(lines)
@@ -197,13 +201,14 @@ background free. With {n_toy} toys a coverage is known to {cover_error:.1f} (68 
   values, over the bound; **core**: half of the central 68 % of the values, over the bound. The spread
   is that of a long tail where the bound is large, the core is not.
 * **error**: mean standard error over spread. **standard**: coverage of one and of 1.96 standard errors,
-  of voxels with a value. **profile**: coverage of the 68 and 95 % profile intervals
+  of voxels with a value. **beyond 3 errors**: those whose value is more than three standard errors
+  off; 0.3 % of a Gaussian's. **profile**: coverage of the 68 and 95 % profile intervals
   (`fit.intervals = "profile"`), of all voxels: those without a value have intervals too.
 * **posterior**: coverage of 68 and 95 % credible intervals, {n_posterior} toys a row, over truths drawn from
   the priors: lifetime uniform from {prior_low:g} to {prior_high:g} ns, events uniform about those of the row.
 
-| counts | random share | bound [%] | with a value [%] | median [ns] | bias / spread | spread / bound | core / bound | error / spread | standard 68 / 95 [%] | profile 68 / 95 [%] | posterior 68 / 95 [%] |
-|---|---|---|---|---|---|---|---|---|---|---|---|
+| counts | random share | bound [%] | with a value [%] | median [ns] | bias / spread | spread / bound | core / bound | error / spread | standard 68 / 95 [%] | beyond 3 errors [%] | profile 68 / 95 [%] | posterior 68 / 95 [%] |
+|---|---|---|---|---|---|---|---|---|---|---|---|---|
 {table}
 
 ![Width and coverage against the bound](../images/{figure})
@@ -217,7 +222,12 @@ the profile intervals {profile_low:.1f} to {profile_high:.1f} % and {profile95_l
 Where it is larger ({n_poor} rows): profile intervals cover {poor_low:.1f} to {poor_high:.1f} %;
 posterior intervals {posterior:.1f} % in all rows together (± {posterior_error:.1f}). The
 likelihood's best value leans to the long side, as the mean shows, and its median less so. Standard
-errors do not say so: use the profile interval or the posterior of a region there.
+errors do not say so, and up to {worst_beyond:.1f} % of the values lie more than three of them off: use
+profile intervals, or the posterior of a region, there.
+
+On a bound (no fast events are left, or the lifetime is at an end of its range) a voxel has no value.
+Its interval is that of a deviance risen as far as two parameters allow with the same probability: with
+another parameter pressed against a bound, the rise of one would cover too rarely.
 """  # noqa: E501
 
 
@@ -263,6 +273,7 @@ def main() -> None:
         profile95_low=100 * min(r.profile[1] for r in good),
         profile95_high=100 * max(r.profile[1] for r in good),
         n_poor=len(poor),
+        worst_beyond=100 * max(r.beyond for r in poor),
         poor_low=100 * min(r.profile[0] for r in poor),
         poor_high=100 * max(r.profile[0] for r in poor),
         posterior=100 * posterior,

@@ -578,7 +578,11 @@ def test_errors_of_many_events_reach_the_bound():
     [
         ({"edges_ns": np.linspace(-1.0, 5.0, 4)}, DataError, "3 time bins cannot fix 4 free"),
         ({"sigma": 30.0}, SettingsError, "sigma_ns = 30 is wider than the spectrum"),
-        ({"twin": True}, SettingsError, "components pps and direct have the same tau_ns = 0.125"),
+        (
+            {"twin": True},
+            SettingsError,
+            "components pps and direct have the same mean life tau_ns = 0.125",
+        ),
     ],
 )
 def test_spectra_that_cannot_tell_the_parameters_are_an_error(change, error, message):
