@@ -147,8 +147,8 @@ def fit_block(
     table: FloatArray, log_low: float, per_step: float, with_fast: bool, shapes: FloatArray,
     masks: FloatArray, shares: FloatArray, log_tau: float, min_counts: float, max_iter: int,
     rises: FloatArray, counts: FloatArray, variances: FloatArray, level: FloatArray,
-    scale: FloatArray, class_2_share: FloatArray, start: int, stop: int, values: FloatArray, covariance: FloatArray,
-    ends: FloatArray, deviance: FloatArray, iterations: NDArray[np.uint16],
+    scale: FloatArray, class_2_share: FloatArray, start: int, stop: int, values: FloatArray,
+    covariance: FloatArray, ends: FloatArray, deviance: FloatArray, iterations: NDArray[np.uint16],
     status: NDArray[np.uint8],
 ) -> None:  # fmt: skip
     """Fit the voxels from ``start`` to ``stop``; see `fit_all`."""
@@ -194,8 +194,9 @@ def fit_all(
     table: FloatArray, log_low: float, per_step: float, with_fast: bool, shapes: FloatArray,
     masks: FloatArray, shares: FloatArray, log_tau: float, min_counts: float, max_iter: int,
     rises: FloatArray, counts: FloatArray, variances: FloatArray, level: FloatArray,
-    scale: FloatArray, class_2_share: FloatArray, values: FloatArray, covariance: FloatArray, ends: FloatArray,
-    deviance: FloatArray, iterations: NDArray[np.uint16], status: NDArray[np.uint8],
+    scale: FloatArray, class_2_share: FloatArray, values: FloatArray, covariance: FloatArray,
+    ends: FloatArray, deviance: FloatArray, iterations: NDArray[np.uint16],
+    status: NDArray[np.uint8],
 ) -> None:  # fmt: skip
     """Fit every voxel.
 
