@@ -225,8 +225,8 @@ def bench_voxel_fits() -> None:
     exponnorm; iminuit on a compiled likelihood; `fit_spectrum`; and flimlib's likelihood fit of a
     mono-exponential with a constant to the tail alone, from 1 ns.
     """
-    import numba_stats
     import scipy.stats
+    from numba_stats import exponnorm as numba_exponnorm
 
     edges = np.linspace(-4.0, 20.0, 241)
     shape = np.empty((3, 240))
@@ -241,15 +241,14 @@ def bench_voxel_fits() -> None:
         few, many = counts[:40], counts[:400].astype(np.float64)
         baseline = best(lambda few=few: [fit_spectrum(row, edges, model=model) for row in few])
         report(f"{name} (baseline fit_spectrum)", n, seconds, len(few), baseline)
-        for maker in (scipy.stats, numba_stats):
-            exponnorm = maker.exponnorm
+        makers = {"SciPy": scipy.stats.exponnorm, "numba-stats": numba_exponnorm}
+        for maker, exponnorm in makers.items():
 
             def cdf(x, tau, exponnorm=exponnorm):
                 return exponnorm.cdf(x, tau / 0.1, 0.0, 0.1)
 
             baseline = best(lambda few=few, cdf=cdf: cost_fits(few, edges, cdf))
-            which = f"baseline iminuit, {maker.__name__}"
-            report(f"{name} ({which})", n, seconds, len(few), baseline)
+            report(f"{name} (baseline iminuit, {maker})", n, seconds, len(few), baseline)
         baseline = best(lambda many=many: minuit_fits(many, edges, shape[1], shape[0] / 3))
         report(f"{name} (baseline iminuit, compiled)", n, seconds, len(many), baseline)
         bench_flimlib(name, n, seconds, counts[:, 50:])
