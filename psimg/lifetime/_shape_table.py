@@ -62,7 +62,7 @@ def shares_in_tau(
         second = bend
 
 
-@nb.njit(cache=True, parallel=True)
+@nb.njit(cache=True)
 def fill_nodes(
     edges: FloatArray,
     log_tau: FloatArray,
@@ -80,8 +80,8 @@ def fill_nodes(
     weights; nodes : (N, 3, B).
     """
     n_bin = nodes.shape[2]
-    for i in nb.prange(len(log_tau)):  # a node writes only its own rows
-        part = np.empty((3, n_bin))
+    part = np.empty((3, n_bin))
+    for i in range(len(log_tau)):
         nodes[i] = 0.0
         for g in range(len(weights)):
             for s in range(len(spread)):

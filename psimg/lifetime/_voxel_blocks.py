@@ -88,6 +88,12 @@ def load(
         columns[FLAT_SHAPE, i] = (1.0 - share) * shapes[1, b] + share * shapes[2, b]
         if weighted:
             columns[VARIANCES, i] = variances[v, b]
+    # Empty bins up to a whole number of the processor's vectors: what is left over goes one by one.
+    while size % 4 > 0 and size < n_bin - 1:
+        bins[size] = 0
+        for i in range(4):
+            columns[i, size] = 0.0
+        size += 1
     return int(size)
 
 

@@ -42,9 +42,9 @@ _NEAR = 0.35
 _BETTER = 1e-4
 """Fall of the deviance that makes another minimum better."""
 _HELD_STEPS = 2
-"""Steps of the amplitudes that tell which way the profile slopes; twice as many where flat."""
-_STEEP = 2.0
-"""Slope of the log-likelihood per unit of ln tau that is steep."""
+"""Steps of the amplitudes that tell which way the profile slopes; one more where flat."""
+_STEEP = 1.0
+"""Slope of the log-likelihood, times the distance to the best, that is steep."""
 _MOST_TRIALS = 40
 
 
@@ -90,8 +90,8 @@ def look_around(
         state[THETA, OPS] = max(state[BEST, OPS], 0.05 * state[TOTALS, 5])
         search(state, columns, rows, bins, table, size, False, _HELD_STEPS)
         # Down a steep slope to the best there is no doubt.
-        if state[GRADIENT, TAU] * away > -_STEEP * abs(away):
-            search(state, columns, rows, bins, table, size, False, _HELD_STEPS)
+        if state[GRADIENT, TAU] * away > -_STEEP:
+            search(state, columns, rows, bins, table, size, False, 1)
         if state[THETA, OPS] <= 0 or (state[GRADIENT, TAU] * away <= 0 and not without):
             continue
         code, n_step = search(state, columns, rows, bins, table, size, True, max_iter)
