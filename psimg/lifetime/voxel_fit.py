@@ -145,8 +145,8 @@ def _maps(
     ops_per_unit /= 1.0 - model.source_share
     intensity = amplitude @ ops_per_unit / signal
     jacobian = (ops_per_unit - intensity[:, None] * per_unit) / signal[:, None]
-    intensity_variance = np.einsum("va,vab,vb->v", jacobian, block, jacobian)
-    signal_variance = np.einsum("a,vab,b->v", per_unit, block, per_unit)
+    intensity_variance = _variance_along(jacobian.T, block)
+    signal_variance = _variance_along(per_unit, block)
     columns = {
         "tau_ops": (
             "ns",
@@ -180,4 +180,14 @@ def _maps(
         ndf=spectra.counts.shape[1] + task.level_known - n_free,
         status=results.status,
         iterations=results.iterations,
+    )
+
+
+def _variance_along(
+    direction: NDArray[np.float64], block: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """Return the (V,) variance of a sum of two amplitudes with (V, 2, 2) covariances."""
+    a, b = direction
+    return np.asarray(
+        a * a * block[:, 0, 0] + 2.0 * a * b * block[:, 0, 1] + b * b * block[:, 1, 1]
     )

@@ -100,8 +100,8 @@ def test_the_table_holds_the_shape_and_its_derivatives_at_any_mean_life():
         found = t**power @ rows
         slope = (power * t ** np.maximum(power - 1, 0)) @ rows * table.per_step
 
-        assert_allclose(found, shape(0.125) / 3 + out[0], atol=1e-9)
-        assert_allclose(slope, tau * out[1], atol=3e-8)
+        assert_allclose(found, shape(0.125) / 3 + out[0], atol=1e-8)
+        assert_allclose(slope, tau * out[1], atol=3e-7)
 
 
 @pytest.mark.kernel
@@ -135,7 +135,7 @@ def test_gradient_and_information_are_those_of_differences(dense):
 
     expected = 280 * shape(0.388) + 170 * (shape(0.125) / 3 + shape(2.3)) + 190 / N_BIN
     both = poisson_deviance(counts, expected) + count_deviance(790.0, 4 * 190.0)
-    assert_allclose(deviance(theta), both, rtol=1e-8)
+    assert_allclose(deviance(theta), both, rtol=1e-6)
     for i, step in enumerate(1e-4 * theta):
         up, down = theta.copy(), theta.copy()
         up[i] += step
@@ -516,7 +516,7 @@ def test_huge_counts_are_fitted_to_their_own_precision(n):
 
     assert maps.status[0] == FitStatus.OK
     assert_allclose(maps.values[0, :2], [2.0, 0.3], rtol=1e-4)
-    # The table of shapes is good to 1e-9 of the counts.
+    # The table of shapes is good to 1e-8 of the counts.
     assert maps.deviance[0] < N_BIN + 1e-8 * n
 
 
