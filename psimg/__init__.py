@@ -63,6 +63,9 @@ if TYPE_CHECKING:
         profile_likelihood,
         sample_posterior,
     )
+    from psimg.report.corner import (
+        draw_corner,
+    )
     from psimg.spectra import (
         LifetimeSpectra,
         Spectrum,
@@ -133,6 +136,7 @@ _HOMES = {
         "profile_likelihood",
         "sample_posterior",
     ),
+    "psimg.report.corner": ("draw_corner",),
     "psimg.spectra": (
         "LifetimeSpectra",
         "Spectrum",
@@ -188,6 +192,7 @@ __all__ = [
     "calibrate_response",
     "calibrated_model",
     "cut_triplets",
+    "draw_corner",
     "find_triplets",
     "fit_automatically",
     "fit_file",
@@ -210,6 +215,11 @@ __all__ = [
     "sort_chunks",
     "with_last",
 ]
+
+
+def __dir__() -> list[str]:
+    """List the public names, imported or not."""
+    return sorted({*globals(), *__all__})
 
 
 def __getattr__(name: str) -> Any:

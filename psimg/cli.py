@@ -4,6 +4,7 @@ import functools
 import logging
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
@@ -194,7 +195,10 @@ def fit(
     ] = None,
     component: Annotated[
         list[str] | None,
-        typer.Option(help="NAME=TAU [ns], or NAME=~TAU for a free mean life; once for each."),
+        typer.Option(
+            help="NAME=TAU [ns], NAME=TAU~ for a free mean life, NAME=TAU~LOW:HIGH with its "
+            "bounds, @SHARE behind it for an intensity; once for each."
+        ),
     ] = None,
     source: Annotated[
         list[str] | None,
@@ -223,7 +227,7 @@ def fit(
     """Fit a spectrum and print a table."""
     from psimg.core.errors import SettingsError
     from psimg.study import SpectrumFitOptions, fit_file
-    from psimg.study.spectrum import as_dict, draw_file, draw_posterior
+    from psimg.study.spectrum import as_dict, check_figure, draw_file, draw_posterior
     from psimg.study.spectrum_text import describe_fit
 
     if corner is not None and not posterior:
@@ -233,6 +237,9 @@ def fit(
         model=_fit_model(component, source, intensities, template is not None, study),
         n_gaussian=gaussians, template=template, intervals=intervals, posterior=posterior,
     )  # fmt: skip
+    for path in (figure, corner):
+        if path is not None:
+            check_figure(path)
     fitted = fit_file(spectrum, options=options)
     if json:
         import json as encoder
@@ -264,7 +271,8 @@ def _fit_model(
     if study is not None:
         if component or source or intensities:
             raise SettingsError("--study brings its [model]; leave the model's options out")
-        return read_settings(study).model
+        # A spectrum file brings no delayed windows.
+        return replace(read_settings(study).model, background="flat")
     if not (component or source or intensities or with_template):
         return None
     rules = ("free", "ps-ratio", "fixed", "merged")

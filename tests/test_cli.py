@@ -142,8 +142,8 @@ def spectrum(tmp_path):
 
 def test_fit_prints_a_table_and_draws(run, spectrum, tmp_path):
     status, out, err = run(
-        "fit", str(spectrum), "--channel-ns", "0.05", "--component", "fast=~0.35",
-        "--component", "ops=~2", "--figure", str(tmp_path / "fit.png"),
+        "fit", str(spectrum), "--channel-ns", "0.05", "--component", "fast=0.35~",
+        "--component", "ops=2~", "--figure", str(tmp_path / "fit.png"),
     )  # fmt: skip
 
     assert (status, err) == (0, "")
@@ -158,7 +158,7 @@ def test_fit_prints_json(run, spectrum, tmp_path):
 
     status, out, _ = run(
         "fit", str(spectrum), "--channel-ns", "0.05", "--json", "--intensities", "merged",
-        "--component", "direct=0.35@0.7", "--component", "ops=~2", "--template", str(template),
+        "--component", "direct=0.35@0.7", "--component", "ops=2~", "--template", str(template),
         "--source", "foil=0.2@0.05",
     )  # fmt: skip
 

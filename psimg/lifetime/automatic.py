@@ -10,6 +10,7 @@ from psimg.core.errors import DataError
 from psimg.core.maps import FitStatus
 from psimg.lifetime.model import (
     DIRECT,
+    PPS,
     Component,
     Gaussian,
     LifetimeModel,
@@ -27,7 +28,9 @@ MOST_GAUSSIANS = 3
 _N_BLOCK = 160
 """Blocks of bins that the working range is looked for in."""
 _FAR = 4.0
-"""Standard deviations by which a block is below the level where the instrument was off."""
+"""Standard deviations by which a block is below half the background where nothing counted."""
+_N_SIDE = 5
+"""Blocks that tell a level."""
 _TAIL = 40.0
 """Reach of the stretches that tell the direction, in widths of the steeper side: some ns."""
 _STARTS = ((0.2, 1.7), (0.3, 0.7))
@@ -37,7 +40,11 @@ _WORTH = 30.66
 _BINS_PER_WIDTH = 0.2
 """Bins that models are compared in, in widths of the response."""
 _TOO_UNCERTAIN = 0.25
-"""Relative error of the o-Ps lifetime at which a simpler model is better."""
+"""Relative error of the o-Ps lifetime at which few counts are fitted with a simpler model."""
+_FEW = 20_000
+"""Counts below which that is done: with more, it is not for want of counts."""
+_EXCESS = 3.0
+"""Errors by which p-Ps may exceed a third of o-Ps."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -89,9 +96,9 @@ def fit_automatically(
         Counts on a time axis; its zero may be anywhere.
     model : LifetimeModel, optional
         By default p-Ps of 0.125 ns, direct annihilation and o-Ps of free mean lives, free
-        intensities. Where that finds no events of a component, or leaves the o-Ps lifetime
-        uncertain by more than a quarter, direct annihilation of 0.388 ns and p-Ps a third of o-Ps,
-        as for voxels.
+        intensities. Where fewer than 20,000 counts leave a component without events or the o-Ps
+        lifetime uncertain by more than a quarter, direct annihilation of 0.388 ns and p-Ps a third
+        of o-Ps, as for voxels.
     n_gaussian : int, optional
         Gaussians of the response, 1 to 3. A model with a known response keeps it.
     range_ns : (float, float), optional
@@ -128,7 +135,8 @@ def fit_automatically(
     # Bins much narrower than the response cost time and tell nothing when models are compared.
     step = (data.edges_ns[-1] - data.edges_ns[0]) / len(data)
     n_merged = max(1, int(_BINS_PER_WIDTH * rise_width(data) / step))
-    for tried in [model] if model is not None else _ladder():
+    few = data.counts.sum() < _FEW
+    for tried in [model] if model is not None else _ladder()[: 2 if few else 1]:
         coarse = data.merged(n_merged)
         shape = None if background is None else _merged(background, len(coarse), n_merged)
         best = _fit_gaussians(coarse, tried, n_gaussian, shape, options, trials)
@@ -149,7 +157,31 @@ def fit_automatically(
     if fit.model.response.more or n_gaussian is None:
         n = len(fit.model.response.more) + 1
         notes.append(f"response of {n} Gaussian{'s' if n > 1 else ''}")
+    notes += _doubts(fit)
     return AutomaticFit(fit=fit, trials=tuple(trials), notes=tuple(notes))
+
+
+def _doubts(fit: SpectrumFit) -> list[str]:
+    """Say where the fitted numbers contradict what is known of positronium."""
+    names = fit.model.names
+    if fit.status != FitStatus.OK or not fit.model.has_ops:
+        return []
+    if fit.tau_ops_error_ns > _TOO_UNCERTAIN * fit.tau_ops_ns:
+        return [
+            "tau_ops is uncertain by more than a quarter and its error is not symmetric: take a "
+            "range that ends later, or more counts; profile intervals (--intervals) say more"
+        ]
+    if PPS not in names:
+        return []
+    pps, error = fit.intensities[names.index(PPS)], fit.intensity_errors[names.index(PPS)]
+    third = fit.intensity_ops / 3.0
+    if not pps - third > _EXCESS * np.hypot(error, fit.intensity_ops_error / 3.0):
+        return []
+    return [
+        f"p-Ps holds {100 * pps:.0f} % where a third of o-Ps would be {100 * third:.0f} %: "
+        "response and fast components are not told apart, or a component is missing; tau_ops "
+        "depends on it by more than its error"
+    ]
 
 
 def _merged(values: FloatArray, n_bin: int, n: int) -> FloatArray:
@@ -191,7 +223,7 @@ def _range_of(
         if (first, last) != (0, len(spectrum)):
             notes.append(
                 f"bins {first} to {last - 1} of 0 to {len(spectrum) - 1} are fitted: outside, the "
-                "instrument counted less than its background"
+                "instrument counted less than half its background"
             )
         return first, last
     part = spectrum.between(*range_ns)
@@ -203,7 +235,9 @@ def working_range(counts: FloatArray) -> tuple[int, int]:
     """Return the first bin where an instrument counts, and the one after the last.
 
     Discriminators cut a converter's range off at both ends. Blocks of bins are dropped from either
-    end while they hold significantly less than the level on that side of the peak.
+    end while they hold significantly less than half the background, the lower of the levels before
+    the peak and at the end. Where the peak is at the start, nothing tells a cut from a decay, and
+    no bin is dropped.
 
     Parameters
     ----------
@@ -214,25 +248,23 @@ def working_range(counts: FloatArray) -> tuple[int, int]:
     n_block = len(counts) // size
     blocks = counts[: n_block * size].reshape(n_block, size).sum(axis=1)
     peak = int(np.argmax(blocks))
-    first, last = 0, n_block
     before, after = blocks[:peak], blocks[peak + (2 * (n_block - peak)) // 3 :]
-    if len(before) > 2:
-        level = float(np.median(before))
-        while first < peak and _is_off(blocks[first], level):
-            first += 1
-        # The level was reached somewhere within the block after the last one that is off.
-        first += 1 if 0 < first < peak else 0
-    if len(after) > 2:
-        level = float(np.median(after))
-        while last > peak + 1 and _is_off(blocks[last - 1], level):
-            last -= 1
-        last -= 1 if peak + 2 < last < n_block else 0
-    stop = len(counts) if last == n_block else last * size
-    return first * size, stop
+    if len(before) < _N_SIDE or len(after) < _N_SIDE:
+        return 0, len(counts)
+    level = min(float(np.median(before)), float(np.median(after)))
+    first, last = 0, n_block
+    while first < peak and _is_off(blocks[first], level):
+        first += 1
+    while last > peak + 1 and _is_off(blocks[last - 1], level):
+        last -= 1
+    # The level was reached somewhere within the block after the last one that is off.
+    first += 1 if 0 < first < peak else 0
+    last -= 1 if peak + 2 < last < n_block else 0
+    return first * size, len(counts) if last == n_block else last * size
 
 
 def _is_off(count: float, level: float) -> bool:
-    return bool(count < level - _FAR * math.sqrt(level + 1.0))
+    return bool(count < 0.5 * level - _FAR * math.sqrt(0.5 * level + 1.0))
 
 
 def runs_backwards(spectrum: Spectrum) -> bool:

@@ -245,9 +245,19 @@ def profile_intervals(minimum: Minimum, problem: PoissonProblem) -> FloatArray:
             continue
         minuit.minos(name)
         found = minuit.merrors[name]
-        value = minuit.values[name]
-        if found.lower_valid or found.at_lower_limit:
-            ends[i, 0] = limits[i][0] if found.at_lower_limit else value + found.lower
-        if found.upper_valid or found.at_upper_limit:
-            ends[i, 1] = limits[i][1] if found.at_upper_limit else value + found.upper
+        sides = ((found.lower, found.lower_valid), (found.upper, found.upper_valid))
+        for side, (error, valid) in enumerate(sides):
+            limit = limits[i][side]
+            if valid:
+                ends[i, side] = minimum.values[i] + error
+            elif np.isfinite(limit) and _rise_at(problem, minimum, i, limit) < 1.0:
+                ends[i, side] = limit
     return ends
+
+
+def _rise_at(problem: PoissonProblem, minimum: Minimum, i: int, value: float) -> float:
+    """Return the rise of the deviance with one parameter held at a value; infinite if not found."""
+    start = minimum.values.copy()
+    start[i] = value
+    found = minimise(problem, start, fixed=(problem.names[i],))
+    return found.deviance - minimum.deviance if found.valid else np.inf

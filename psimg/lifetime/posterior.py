@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
@@ -32,7 +32,10 @@ _KINDS = {
 }
 _MOST_EVENTS = 2.0
 """Default range of a number of events: up to this many times the counts of the spectrum."""
-_R_HAT = 1.05
+_STEPS, _BURN = 500, 200
+"""Steps for each parameter; a chain forgets where it was in some ten for each."""
+_R_HAT, _LEAST_SIZE = 1.1, 400
+"""Agreement of the halves, and independent draws, of a chain that may be used."""
 _TRIES = 200
 
 
@@ -41,30 +44,55 @@ class Prior:
     """What is known of a parameter beforehand."""
 
     kind: Literal["uniform", "normal", "log-uniform"] = "uniform"
-    low: float = 0.0
-    """Lowest value."""
-    high: float = 1.0
-    """Highest value."""
-    mean: float = 0.0
+    """Density: even, a Gaussian, or even in the logarithm."""
+    low: float | None = None
+    """Lowest value; that of the parameter's range when left out."""
+    high: float | None = None
+    """Highest value; that of the parameter's range when left out."""
+    mean: float | None = None
     """Of a ``normal`` prior, before it is cut at ``low`` and ``high``."""
-    sigma: float = 1.0
-    """Standard deviation of a ``normal`` prior."""
+    sigma: float | None = None
+    """Standard deviation of a ``normal`` prior, likewise."""
 
     def __post_init__(self) -> None:
-        if not (np.isfinite(self.low) and np.isfinite(self.high) and self.low < self.high):
+        if self.kind not in _KINDS:
+            raise SettingsError(f"a prior of kind {self.kind!r}: use one of {', '.join(_KINDS)}")
+        low = -np.inf if self.low is None else self.low
+        high = np.inf if self.high is None else self.high
+        if not low < high:
+            raise SettingsError(f"a prior from {low:g} to {high:g}: expected two rising numbers")
+        if self.kind == "log-uniform" and self.low is not None and not low > 0:
+            raise SettingsError(f"a log-uniform prior from {low:g}: expected above zero")
+        if self.kind != "normal":
+            return
+        if self.mean is None or self.sigma is None or not self.sigma > 0:
+            raise SettingsError("a normal prior needs a mean and a sigma above zero")
+        if not low <= self.mean <= high:
             raise SettingsError(
-                f"a prior from {self.low:g} to {self.high:g}: expected two finite rising numbers"
+                f"a normal prior of mean {self.mean:g} cut to {low:g} to {high:g}: the mean must "
+                "lie inside"
             )
-        if self.kind == "normal" and not self.sigma > 0:
-            raise SettingsError(f"a normal prior of sigma {self.sigma:g}: expected above zero")
-        if self.kind == "log-uniform" and not self.low > 0:
-            raise SettingsError(f"a log-uniform prior from {self.low:g}: expected above zero")
+
+    def within(self, low: float, high: float) -> "Prior":
+        """Return the prior with these ends where it states none."""
+        return replace(
+            self,
+            low=low if self.low is None else self.low,
+            high=high if self.high is None else self.high,
+        )
+
+    @property
+    def row(self) -> tuple[float, float, float, float]:
+        """Lowest and highest value, mean and standard deviation, for the compiled density."""
+        assert self.low is not None
+        assert self.high is not None
+        return self.low, self.high, self.mean or 0.0, self.sigma or 1.0
 
     def __str__(self) -> str:
-        text = f"{self.kind} from {self.low:.6g} to {self.high:.6g}"
+        low, high = (f"{x:.6g}" if x is not None else "its limit" for x in (self.low, self.high))
         if self.kind == "normal":
-            text = f"normal {self.mean:.6g} +- {self.sigma:.6g}, {text[7:]}"
-        return text
+            return f"normal {self.mean:.6g} +- {self.sigma:.6g}, from {low} to {high}"
+        return f"{self.kind} from {low} to {high}"
 
 
 @dataclass(frozen=True, eq=False, kw_only=True, slots=True)
@@ -110,8 +138,13 @@ class Posterior:
 
     @property
     def is_mixed(self) -> bool:
-        """Whether the halves of the chain agree; if not, sample for longer."""
-        return bool(self.chain.r_hat.max() < _R_HAT)
+        """Whether the chain has forgotten its start; if not, sample with more ``n_step``.
+
+        Its halves agree, with a split R-hat below 1.1, and it is worth 400 independent draws (A.
+        Vehtari et al., Bayesian Analysis 16 (2021) 667).
+        """
+        enough = self.chain.effective_size.min() >= _LEAST_SIZE
+        return bool(enough and self.chain.r_hat.max() < _R_HAT)
 
 
 def default_priors(data: SpectrumData, model: LifetimeModel) -> dict[str, Prior]:
@@ -149,8 +182,8 @@ def sample_posterior(
     priors: Mapping[str, Prior] | None = None,
     rng: np.random.Generator,
     n_walker: int = 32,
-    n_step: int = 1500,
-    n_burn: int = 500,
+    n_step: int | None = None,
+    n_burn: int | None = None,
 ) -> Posterior:
     """Sample the posterior density of a spectrum's parameters.
 
@@ -170,8 +203,9 @@ def sample_posterior(
         Source of all randomness.
     n_walker : int
         Walkers of the ensemble, an even number of at least twice the parameters.
-    n_step, n_burn : int
-        Steps of each walker that are kept, and that are dropped before them.
+    n_step, n_burn : int, optional
+        Steps of each walker that are kept, and that are dropped before them; 500 and 200 for each
+        parameter when left out.
 
     Returns
     -------
@@ -199,10 +233,21 @@ def sample_posterior(
             f"{data.name}: a prior for {unknown[0]!r}, which is not free; there are "
             f"{', '.join(known)}"
         )
-    known |= priors or {}
+    for name, prior in (priors or {}).items():
+        low, high = known[name].low, known[name].high
+        assert low is not None
+        assert high is not None
+        known[name] = prior.within(low, high)
     density = _Density(problem, [known[name] for name in problem.names])
     start = _start(problem, density, n_walker, rng)
-    chain = sample(density, start, n_step=n_step, n_burn=n_burn, rng=rng)
+    n = len(problem.names)
+    chain = sample(
+        density,
+        start,
+        n_step=_STEPS * n if n_step is None else n_step,
+        n_burn=_BURN * n if n_burn is None else n_burn,
+        rng=rng,
+    )
     draws = chain.flat
     events = draws[:, : problem.n_group] @ problem.link.T
     source = np.array([component.source for component in model.components])
@@ -229,7 +274,7 @@ class _Density:
     def __init__(self, problem: SpectrumProblem, priors: list[Prior]) -> None:
         model, data, names = problem.model, problem.data, list(problem.names)
         self.kind = np.array([_KINDS[prior.kind] for prior in priors])
-        self.prior = np.array([[p.low, p.high, p.mean, p.sigma] for p in priors])
+        self.prior = np.array([prior.row for prior in priors])
 
         def at(name: str) -> int:
             return names.index(name) if name in names else -1

@@ -97,7 +97,8 @@ def fit_data(
     if data.counts.sum() < options.min_counts:
         return no_fit(problem, FitStatus.TOO_FEW_COUNTS)
     minimum = _fit_in_turns(problem, problem.start(start))
-    if not minimum.valid:
+    # Further Gaussians may take more than there is: then the response is none.
+    if not minimum.valid or not problem.response(minimum.values)[0, 0] > 0:
         return no_fit(problem, FitStatus.NOT_CONVERGED)
     intervals = profile_intervals(minimum, problem) if options.intervals == "profile" else None
     return read_fit(problem, minimum.values, minimum.covariance, minimum.free, intervals)
@@ -116,23 +117,35 @@ def _fit_in_turns(problem: SpectrumProblem, start: NDArray[np.float64]) -> Minim
     return minimum
 
 
-def _at_bound(problem: SpectrumProblem, values: NDArray[np.float64]) -> bool:
+def _on_bounds(
+    problem: SpectrumProblem, values: NDArray[np.float64], free: NDArray[np.bool_]
+) -> tuple[str, ...]:
+    """Return the parameters on a bound: events at zero, mean lives and widths at an end."""
+    found = []
+    for i, (name, (low, high)) in enumerate(zip(problem.names, problem.limits(), strict=True)):
+        margin = 1e-3 * low if name.startswith(("tau_", "sigma_")) else 1e-6 * (high - low)
+        inside = low + margin < values[i] < high - margin if np.isfinite(high) else free[i]
+        if not inside and not name.startswith(("weight_", "shift_", "spread_")):
+            found.append(name)
+    return tuple(found)
+
+
+def _means_nothing(problem: SpectrumProblem, on_bounds: tuple[str, ...]) -> bool:
     """Whether the o-Ps lifetime means nothing.
 
-    It does on a bound, without events in o-Ps, and without events in anything else: o-Ps has taken
-    them over then, and its lifetime comes out short with an error that is far too small.
+    It does where a mean life, or the first Gaussian of the response, is on a bound; without events
+    in o-Ps; and without events in anything else: o-Ps has taken them over then, and its lifetime
+    comes out short with an error that is far too small.
     """
-    for position, k in enumerate(problem.free_tau):
-        tau = values[problem.n_group + position]
-        low, high = problem.model.components[k].range_ns
-        if tau - low < 1e-3 * low or high - tau < 1e-3 * high:
-            return True
+    if any(name.startswith(("tau_", "mu_", "sigma_ns")) for name in on_bounds):
+        return True
     if not problem.model.has_ops:
         return False
     carries_ops = problem.link[problem.model.ops] > 0
-    amplitude = values[: problem.n_group]
-    others = amplitude[~carries_ops]
-    return bool(amplitude[carries_ops].sum() <= 0 or (len(others) and others.sum() <= 0))
+    empty = np.array([name in on_bounds for name in problem.names[: problem.n_group]])
+    return bool(
+        empty[carries_ops].all() or (len(empty[~carries_ops]) and empty[~carries_ops].all())
+    )
 
 
 def read_fit(
@@ -160,10 +173,13 @@ def read_fit(
     values, n_group = values.copy(), problem.n_group
     intensities, jacobian = _intensities(problem, values)
     variance = np.einsum("ka,ab,kb->k", jacobian, covariance[:n_group, :n_group], jacobian)
-    at_bound = _at_bound(problem, values)
+    on_bounds = _on_bounds(problem, values, free)
+    at_bound = _means_nothing(problem, on_bounds)
     errors = np.where(free, np.sqrt(np.diag(covariance)), np.nan)
     expected, deviance = problem.expected(values), problem.deviance(values)
     intervals = np.full((len(values), 2), np.nan) if intervals is None else intervals
+    empty = problem.link @ ~free[:n_group] > 0
+    variance[empty & (intensities <= 0)] = np.nan
     if at_bound:
         tau = slice(n_group, n_group + len(problem.free_tau))
         values[tau] = errors[tau] = intervals[tau] = np.nan
@@ -178,9 +194,10 @@ def read_fit(
         covariance=covariance,
         intervals=intervals,
         intensities=intensities,
-        intensity_errors=np.sqrt(np.maximum(variance, 0.0)),
+        intensity_errors=np.sqrt(np.where(variance < 0.0, 0.0, variance)),
         expected=np.vstack([expected[:-2], expected[-2:].sum(axis=0)]),
         class_2=expected[-1],
+        on_bounds=on_bounds,
         deviance=deviance,
         ndf=problem.n_datum - int(free.sum()),
         status=FitStatus.AT_BOUND if at_bound else FitStatus.OK,
@@ -220,6 +237,7 @@ def no_fit(problem: SpectrumProblem, status: FitStatus) -> SpectrumFit:
         intensity_errors=np.full(k, np.nan),
         expected=np.full((k + 1, n_bin), np.nan),
         class_2=np.full(n_bin, np.nan),
+        on_bounds=(),
         deviance=np.nan,
         ndf=problem.n_datum - p,
         status=status,

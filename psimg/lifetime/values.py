@@ -115,7 +115,7 @@ class SpectrumData:
         return np.asarray(0.5 * (self.edges_ns[1:] + self.edges_ns[:-1]))
 
 
-@dataclass(frozen=True, eq=False, kw_only=True, slots=True)
+@dataclass(frozen=True, eq=False, kw_only=True, slots=True, repr=False)
 class SpectrumFit:
     """The fit of one spectrum. Values are NaN where ``status`` says that there are none."""
 
@@ -136,16 +136,28 @@ class SpectrumFit:
     """(K,) share of the sample's positrons in each component; of all positrons for components of
     the source."""
     intensity_errors: NDArray[np.float64]
-    """(K,) standard errors."""
+    """(K,) standard errors; NaN for a component that ended without events."""
     expected: NDArray[np.float64]
     """(K+1, B) expected events of each component, and of all randoms last."""
     class_2: NDArray[np.float64]
     """(B,) prompt-correlated randoms among them; zero unless the background is ``four-set``."""
+    on_bounds: tuple[str, ...]
+    """Parameters that ended on a bound of their range, and have no error."""
     deviance: float
     """Poisson deviance, the delayed windows' terms and the squared pulls of priors included."""
     ndf: int
     """Data minus free parameters."""
     status: FitStatus
+
+    def __repr__(self) -> str:
+        numbers = ", ".join(
+            f"{name} = {value:.5g} +- {error:.2g}"
+            for name, value, error in zip(self.parameters, self.values, self.errors, strict=True)
+        )
+        return (
+            f"SpectrumFit({self.name!r}: {self.status.name.lower()}, {numbers}; deviance "
+            f"{self.deviance:.1f} / {self.ndf})"
+        )
 
     def __post_init__(self) -> None:
         n_bin, p, k = self.data.n_bin, len(self.parameters), len(self.model.components)

@@ -122,7 +122,7 @@ def label_of(parameter: str) -> str:
     if kind == "tau" and unit:
         return f"$\\tau$({word}) [ns]"
     if kind == "intensity" and rest:
-        return f"$I$({word}) [1]"
+        return f"$I$({word})"
     if kind == "n" and rest:
         return f"{word} [counts]"
     return drawable(parameter, 24).replace("$", "\\$")

@@ -7,6 +7,8 @@ from numpy.typing import NDArray
 
 FloatArray = NDArray[np.float64]
 
+_STEEP = 0.5
+"""Change of the logarithm from bin to bin over which bins are not merged."""
 _MOST_BINS, _LEAST_BINS, _LEAST_COUNTS = 40, 10, 30
 
 
@@ -69,10 +71,15 @@ class MergedBins:
 
 def _starts(expected: FloatArray, least: float) -> NDArray[np.intp]:
     before = np.concatenate([[0.0], np.cumsum(expected)])
+    steep = np.flatnonzero(np.abs(np.diff(np.log(np.maximum(expected, 1e-300)))) > _STEEP) + 1
     starts = [0]
     while True:
         # The first bin at whose upper edge enough is expected; the rest must have enough too.
         stop = max(int(np.searchsorted(before, before[starts[-1]] + least)), starts[-1] + 1)
+        # A mean over a steep rise is far from the curve on both sides: stop before it.
+        rise = steep[np.searchsorted(steep, starts[-1], side="right") :][:1]
+        if len(rise) and rise[0] < stop and before[rise[0]] - before[starts[-1]] > 0:
+            stop = int(rise[0])
         if stop >= len(expected) or before[-1] - before[stop] < least:
             return np.array(starts, np.intp)
         starts.append(stop)

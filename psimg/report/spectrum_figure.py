@@ -69,6 +69,7 @@ def draw_spectrum_fit(
     labels: Sequence[str],
     title: str,
     subtitle: str = "",
+    time_label: str = DT_LABEL,
 ) -> Figure:
     """Draw a spectrum with its fit, each component and the background, and the residuals.
 
@@ -87,6 +88,8 @@ def draw_spectrum_fit(
         What the legend says of each row; `component_label` writes one for a component.
     title, subtitle : str
         Above the figure; the second for what holds of the whole fit.
+    time_label : str
+        What the time axis is.
 
     Returns
     -------
@@ -118,7 +121,7 @@ def draw_spectrum_fit(
         bottom, centres(merged.edges_ns), (merged.sum(counts) - m) / np.sqrt(np.maximum(m, 1.0))
     )
     bottom.set_ylabel("$(n - m)\\,/\\sqrt{m}$ [$\\sigma$]")
-    bottom.set_xlabel(DT_LABEL)
+    bottom.set_xlabel(time_label)
     top.set_ylabel(f"counts per {width_label(edges_ns, 'ns')}")
     put_legend(top)
     for axes in figure.axes:

@@ -47,6 +47,8 @@ def guess_channel_ns(counts: NDArray[np.float64]) -> tuple[float, str]:
         If the channels are no full range of an analyser or the peak does not fit the assumption.
     """
     n = len(counts)
+    if not np.any(counts):
+        raise DataError(f"no counts in its {n} channels")
     if n < _LEAST_CHANNELS or n & (n - 1):
         raise DataError(
             f"its {n} channels are no full range of an analyser (a power of two, "

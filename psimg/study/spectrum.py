@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from psimg.core.errors import DataError, FileError, SettingsError
 from psimg.core.maps import FitStatus
 from psimg.core.scanner import FWHM_PER_SIGMA
+from psimg.core.settings import require_window
 from psimg.io.spectrum import read_spectrum
 from psimg.lifetime.automatic import MOST_GAUSSIANS, AutomaticFit, fit_automatically
 from psimg.lifetime.goodness import Goodness, goodness_of_fit
@@ -22,13 +23,9 @@ from psimg.spectra.spectrum import Spectrum
 _SEED = 20260101
 """Seed of toys and posterior: the same file gives the same numbers."""
 _LEAST_COUNTS = 50
-_WHAT_TO_DO = {
-    FitStatus.TOO_FEW_COUNTS: f"a fit needs {_LEAST_COUNTS} or more; take a larger range",
-    FitStatus.NOT_CONVERGED: "the fit did not converge; fix mean lives (--component pps=0.125), or "
-    "take another range (--range-ns)",
-    FitStatus.AT_BOUND: "the spectrum fits best with a mean life at a bound of its range, or "
-    "without a component; use fewer components, or another range (--range-ns)",
-}
+_SAME = 0.9999
+"""Correlation of two parameters that are one."""
+_FORMATS = (".png", ".pdf", ".svg")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -56,6 +53,8 @@ class SpectrumFitOptions:
     def __post_init__(self) -> None:
         if self.range_ns is not None and self.channels is not None:
             raise SettingsError("a range in ns and one in channels are both given; keep one")
+        if self.range_ns is not None:
+            require_window("the range", self.range_ns)
         if self.n_gaussian is not None and not 1 <= self.n_gaussian <= MOST_GAUSSIANS:
             raise SettingsError(
                 f"{self.n_gaussian} Gaussians of the response: expected 1 to {MOST_GAUSSIANS}"
@@ -124,7 +123,7 @@ def fit_file(path: Path | str, *, options: SpectrumFitOptions | None = None) -> 
         raise FileError(f"{path}: {error}") from error
     fit = automatic.fit
     if fit.status != FitStatus.OK:
-        raise FileError(f"{path}: {fit.n_events} counts fitted, {_WHAT_TO_DO[fit.status]}")
+        raise FileError(f"{path}: {fit.n_events} counts, {_what_to_do(fit)}")
     rng = np.random.default_rng(_SEED)
     goodness = goodness_of_fit(fit, rng=rng)
     posterior = None
@@ -133,6 +132,29 @@ def fit_file(path: Path | str, *, options: SpectrumFitOptions | None = None) -> 
     return FittedFile(
         path=path, spectrum=spectrum, automatic=automatic, goodness=goodness, posterior=posterior
     )
+
+
+def _what_to_do(fit: SpectrumFit) -> str:
+    """Say why a fit has no value, and what may help."""
+    if fit.status == FitStatus.TOO_FEW_COUNTS:
+        return f"a fit needs {_LEAST_COUNTS} or more; take a larger range"
+    if fit.status == FitStatus.NOT_CONVERGED:
+        return (
+            "and the fit did not converge: the spectrum does not tell these components apart; name "
+            "fewer (--component ops=2~ ...; without o-Ps leave it out), or take another range"
+        )
+    ends = ", ".join(fit.on_bounds)
+    if any(name.startswith(("mu_", "sigma_")) for name in fit.on_bounds):
+        return (
+            f"and {ends} ended on a bound: the rise of the peak must lie inside the range "
+            "(--range-ns)"
+        )
+    if any(name.startswith("tau_") for name in fit.on_bounds):
+        return (
+            f"and {ends} ended on a bound of its range: state another "
+            "(--component ops=30~5:100, start and bounds in ns), or leave the component out"
+        )
+    return f"and {ends} ended at zero: leave such components out (--component ...)"
 
 
 def _range_of(spectrum: Spectrum, channels: tuple[int, int], path: Path) -> tuple[float, float]:
@@ -158,7 +180,9 @@ def _read_template(
 
 
 def parse_component(text: str, *, source: bool = False) -> Component:
-    """Return a component from ``NAME=TAU``, ``NAME=~TAU`` (free) or ``NAME=TAU@SHARE``.
+    """Return a component from ``NAME=TAU``, ``NAME=TAU~`` (free) or ``NAME=TAU@SHARE``.
+
+    ``NAME=TAU~LOW:HIGH`` states the range of a free mean life.
 
     Parameters
     ----------
@@ -174,20 +198,27 @@ def parse_component(text: str, *, source: bool = False) -> Component:
     """
     name, equals, rest = text.partition("=")
     life, at, share = rest.partition("@")
+    tau, free, ends = life.partition("~")
+    bounds = ends.split(":") if ends else []
     try:
-        if not (name and equals):
+        if not (name and equals and len(bounds) in (0, 2)):
             raise ValueError
         return Component(
             name=name,
-            tau_ns=float(life.removeprefix("~")),
-            free=life.startswith("~"),
+            tau_ns=float(tau),
+            free=bool(free),
+            bounds_ns=(float(bounds[0]), float(bounds[1])) if bounds else None,
             intensity=float(share) if at else None,
             source=source,
         )
     except SettingsError:
         raise
     except ValueError:
-        form = "NAME=TAU@SHARE" if source else "NAME=TAU, or NAME=~TAU for a free mean life"
+        form = (
+            "NAME=TAU@SHARE"
+            if source
+            else "NAME=TAU, or NAME=TAU~ or NAME=TAU~LOW:HIGH for a free mean life"
+        )
         raise SettingsError(f"component {text!r}: expected {form}, in ns") from None
 
 
@@ -225,11 +256,39 @@ def draw_file(fitted: FittedFile, path: Path) -> None:
         fit.counts,
         fit.expected,
         labels=[*labels, "background"],
-        title=fitted.path.name,
+        title=_title(fitted),
+        time_label="time [ns]",
         subtitle=f"{fit.n_events:,} counts, deviance {fit.deviance:.1f} for {fit.ndf} degrees of "
         f"freedom, p = {fitted.goodness.p_value:.2g}",
     )
     save(figure, path)
+
+
+def _title(fitted: FittedFile) -> str:
+    """Return the file's name, and the spectrum's where it is another."""
+    path, name = fitted.path, fitted.spectrum.name
+    return path.name if name in path.name else f"{path.name}: {name}"
+
+
+def check_figure(path: Path) -> None:
+    """Refuse a figure that could not be written, before anything is computed.
+
+    Parameters
+    ----------
+    path : Path
+        Where it is to go.
+
+    Raises
+    ------
+    FileError
+        If the folder does not exist, the path is a folder, or its suffix names no format.
+    """
+    if path.is_dir():
+        raise FileError(f"{path}: is a directory; name a file, for example {path / 'fit.png'}")
+    if not path.parent.is_dir():
+        raise FileError(f"{path}: cannot be written (no directory {path.parent}); make it first")
+    if path.suffix.lower() not in _FORMATS:
+        raise FileError(f"{path}: no format of that suffix; use one of {', '.join(_FORMATS)}")
 
 
 def draw_posterior(fitted: FittedFile, path: Path) -> None:
@@ -248,7 +307,13 @@ def draw_posterior(fitted: FittedFile, path: Path) -> None:
     assert posterior is not None
     names = [name for name in posterior.parameters if name.startswith(("tau_", "intensity_"))]
     # A share that the rule or the source fixes has no distribution to draw.
-    shown = [name for name in names if np.ptp(posterior.column(name)) > 0]
+    shown: list[str] = []
+    for name in names:
+        column = posterior.column(name)
+        # Nor has one that is another's multiple a distribution of its own.
+        others = (np.corrcoef(column, posterior.column(other))[0, 1] for other in shown)
+        if np.ptp(column) > 0 and all(abs(r) < _SAME for r in others):
+            shown.append(name)
     samples = np.stack([posterior.column(name) for name in shown], axis=1)
     save(draw_corner(samples, tuple(shown)), path)
 
@@ -268,9 +333,7 @@ def save(figure: Any, path: Path) -> None:
     FileError
         If the file cannot be written, or its suffix names no format.
     """
-    known = sorted(figure.canvas.get_supported_filetypes())
-    if path.suffix.removeprefix(".").lower() not in known:
-        raise FileError(f"{path}: no format of that suffix; use one of .{', .'.join(known)}")
+    check_figure(path)
     try:
         figure.savefig(path, dpi=200)
     except OSError as error:

@@ -21,11 +21,13 @@ def describe_fit(fitted: FittedFile) -> str:
         f"{'component':<12}{'mean life [ns]':>24}{'intensity [%]':>22}",
     ]
     for k, component in enumerate(fit.model.components):
-        name = f"{component.name} (source)" if component.source else component.name
+        name = f"{component.name}*" if component.source else component.name
         tau = f"tau_{component.name}_ns"
         life = measured(fit.value(tau), fit.error(tau))
         share = measured(100 * float(fit.intensities[k]), 100 * float(fit.intensity_errors[k]))
         lines.append(f"{name:<12}{life:>24}{share:>22}{_spread(fitted, component.name)}")
+    if any(component.source for component in fit.model.components):
+        lines.append("* of the source: a share of all positrons; the others are shares of the rest")
     lines.append("")
     for i, (weight, mean, sigma) in enumerate(fit.response.table, start=1):
         error = fit.error("sigma_ns" if i == 1 else f"sigma_{i}_ns")
@@ -44,8 +46,7 @@ def describe_fit(fitted: FittedFile) -> str:
     )
     if fitted.goodness.p_value < _UNLIKELY:
         lines.append(
-            "warning: the model does not describe the spectrum; the errors below say less than "
-            "they should"
+            "warning: the model does not describe the spectrum; the errors above are too small"
         )
     lines += _intervals(fitted)
     lines += _posterior(fitted)
@@ -82,19 +83,24 @@ def _posterior(fitted: FittedFile) -> list[str]:
             f"{f'{low:.4g} to {high:.4g}':>24}  {prior}"
         )
     if not posterior.is_mixed:
-        lines.append("warning: the chain has not mixed; take fewer free parameters")
+        lines.append(
+            "warning: the chain has not mixed, and its intervals are rough; sample_posterior in "
+            "Python takes more steps"
+        )
     return lines
 
 
 def measured(value: float, error: float) -> str:
-    """Return ``value +- error`` with two digits of the error; ``(fixed)`` without one.
+    """Return ``value +- error`` with two digits of the error.
 
     Parameters
     ----------
     value, error : float
-        The number; an error of zero or NaN marks one that was not fitted.
+        The number. An error of zero marks one that was fixed, NaN one that ended on a bound.
     """
-    if not (math.isfinite(error) and error > 0):
+    if math.isnan(error):
+        return f"{value:.5g} (on a bound)"
+    if error <= 1e-9 * abs(value):
         return f"{value:.5g} (fixed)"
     decimals = min(max(1 - math.floor(math.log10(float(f"{error:.1e}"))), 0), 9)
     return f"{value:.{decimals}f} +- {error:.{decimals}f}"

@@ -99,7 +99,7 @@ known to {mean_error:.2f} and the width to {width_error:.2f}.
 def pascual(folder: Path) -> list[str]:
     """Fit PAScual's example with PAScual's model."""
     model = LifetimeModel(
-        components=tuple(parse_component(t) for t in ("pps=~0.13", "direct=~0.4", "ops=~2.0")),
+        components=tuple(parse_component(t) for t in ("pps=0.13~", "direct=0.4~", "ops=2.0~")),
         intensities="free",
     )
     options = SpectrumFitOptions(channels=(16, 688), model=model)

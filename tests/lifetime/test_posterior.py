@@ -167,6 +167,17 @@ def test_the_same_seed_gives_the_same_draws():
     assert np.array_equal(a.samples, b.samples)
 
 
+def test_a_prior_has_the_range_of_its_parameter_unless_it_states_one():
+    spectrum = data(np.random.default_rng(3).poisson(expectation((600.0, 300.0, 100.0))))
+    priors = {"tau_ops_ns": Prior(kind="normal", mean=2.0, sigma=0.2)}
+
+    found = sample_posterior(spectrum, model=KNOWN, priors=priors, rng=np.random.default_rng(5))
+
+    assert found.is_mixed
+    assert str(found.priors[2]) == "normal 2 +- 0.2, from 0.5 to 20"
+    assert abs(found.mean("tau_ops_ns") - 2.0) < 0.4
+
+
 def test_priors_of_a_model_are_the_default():
     priors = default_priors(data(np.full(N_BIN, 4.0)), RICH)
 
@@ -181,8 +192,19 @@ def test_priors_of_a_model_are_the_default():
     ("make", "error", "match"),
     [
         (lambda: Prior(low=2.0, high=1.0), SettingsError, "a prior from 2 to 1"),
-        (lambda: Prior(kind="normal", sigma=0.0), SettingsError, "a normal prior of sigma 0"),
-        (lambda: Prior(kind="log-uniform"), SettingsError, "log-uniform prior from 0: expected"),
+        (lambda: Prior(kind="normal", mean=1.0, sigma=0.0), SettingsError, "needs a mean and a"),
+        (lambda: Prior(kind="normal", sigma=1.0), SettingsError, "needs a mean and a sigma"),
+        (
+            lambda: Prior(kind="normal", mean=2.0, sigma=0.2, high=1.0),
+            SettingsError,
+            "a normal prior of mean 2 cut to -inf to 1: the mean must lie inside",
+        ),
+        (lambda: Prior(kind="gauss"), SettingsError, "kind 'gauss': use one of uniform, normal"),
+        (
+            lambda: Prior(kind="log-uniform", low=0.0),
+            SettingsError,
+            "log-uniform prior from 0: expected above zero",
+        ),
         (
             lambda: sample_posterior(
                 data(expectation()), model=KNOWN, priors={"mu_ns": Prior()},

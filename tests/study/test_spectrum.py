@@ -102,6 +102,16 @@ def test_a_figure_that_cannot_be_written_is_an_error(write, tmp_path):
         draw_file(fitted, tmp_path / "fit.xyz")
     with pytest.raises(FileError, match=r"fit\.png: cannot be written"):
         draw_file(fitted, tmp_path / "nowhere" / "fit.png")
+    with pytest.raises(FileError, match=r"is a directory; name a file"):
+        draw_file(fitted, tmp_path)
+
+
+def test_a_component_beyond_its_range_is_named_with_what_to_do(write):
+    pair = [parse_component(text) for text in ("fast=0.4~", "ops=1.0~0.7:1.4")]
+    model = replace(fit_file(write(counts())).fit.model, components=pair, response=Response())
+
+    with pytest.raises(FileError, match=r"tau_ops_ns ended on a bound .*ops=30~5:100"):
+        fit_file(write(counts()), options=SpectrumFitOptions(model=model))
 
 
 def test_channels_choose_the_bins(write):
@@ -144,10 +154,10 @@ def test_a_wrong_model_is_warned_of(write):
 @pytest.mark.parametrize(
     ("values", "match"),
     [
-        (np.where(np.arange(N_BIN) == 200, 20, 0), r"20 counts fitted, a fit needs 50 or more"),
+        (np.where(np.arange(N_BIN) == 200, 20, 0), r"20 counts, a fit needs 50 or more"),
         (np.zeros(N_BIN), "no counts in 800 bins"),
         (np.full(5, 100), r"5 bins cannot fix \d free parameters"),
-        (np.full(N_BIN, 100), "water.dat: 80000 counts fitted, the"),
+        (np.full(N_BIN, 100), "water.dat: 80000 counts, and the fit did not converge"),
     ],
 )
 def test_a_spectrum_that_gives_no_fit_is_one_clear_line(write, values, match):
@@ -160,8 +170,9 @@ def test_a_spectrum_that_gives_no_fit_is_one_clear_line(write, values, match):
     ("text", "source", "expected"),
     [
         ("pps=0.125", False, (0.125, False, None)),
-        ("ops=~1.9", False, (1.9, True, None)),
-        ("ops=~1.9@0.3", False, (1.9, True, 0.3)),
+        ("ops=1.9~", False, (1.9, True, None)),
+        ("ops=1.9~@0.3", False, (1.9, True, 0.3)),
+        ("ops=30~5:100", False, (30.0, True, None)),
         ("foil=0.382@0.1", True, (0.382, False, 0.1)),
     ],
 )
@@ -175,7 +186,7 @@ def test_components_are_written_in_a_line(text, source, expected):
 @pytest.mark.parametrize(
     ("text", "source", "match"),
     [
-        ("0.125", False, "component '0.125': expected NAME=TAU, or NAME=~TAU"),
+        ("0.125", False, "component '0.125': expected NAME=TAU, or NAME=TAU~"),
         ("pps=", False, "component 'pps=': expected NAME=TAU"),
         ("foil=x@0.1", True, "component 'foil=x@0.1': expected NAME=TAU@SHARE"),
         ("foil=0.38", True, "component foil is of the source and needs an intensity"),
@@ -191,6 +202,7 @@ def test_components_that_make_no_sense_are_an_error(text, source, match):
     ("change", "match"),
     [
         ({"range_ns": (1.0, 2.0), "channels": (1, 2)}, "both given; keep one"),
+        ({"range_ns": (5.0, 2.0)}, "the low end is not below the high end; swap them"),
         ({"n_gaussian": 4}, "4 Gaussians of the response: expected 1 to 3"),
     ],
 )
@@ -205,6 +217,8 @@ def test_errors_have_two_digits():
     assert measured(99.67, 0.5) == "99.67 +- 0.50"
     assert measured(253.2, 21.4) == "253 +- 21"
     assert measured(0.125, 0.0) == "0.125 (fixed)"
+    assert measured(10.0, 1e-15) == "10 (fixed)"
+    assert measured(0.0, float("nan")) == "0 (on a bound)"
 
 
 needs_spectra = pytest.mark.skipif(not SPECTRA.is_dir(), reason="measured spectra not at hand")
@@ -226,7 +240,7 @@ def test_the_example_of_pascual_has_the_values_of_pascual():
     # PAScual 3.0.3, channels 17 to 689, three free lifetimes: value and error of each.
     lives_ps = [(138, 13), (403, 23), (1994, 7)]
     shares = [(15.7, 1.8), (19.2, 2.7), (65.2, 1.1)]
-    texts = ("pps=~0.13", "direct=~0.4", "ops=~2.0")
+    texts = ("pps=0.13~", "direct=0.4~", "ops=2.0~")
     model = replace(
         fit_file(SPECTRA / "CPI_A_001.dat").fit.model,
         components=tuple(parse_component(text) for text in texts),
