@@ -139,12 +139,16 @@ def fit_automatically(
     for tried in [model] if model is not None else _ladder()[: 2 if few else 1]:
         coarse = data.merged(n_merged)
         shape = None if background is None else _merged(background, len(coarse), n_merged)
-        best = _fit_gaussians(coarse, tried, n_gaussian, shape, options, trials)
-        start = _in_order(best) if best.status == FitStatus.OK else {}
-        fit = fit_spectrum(
-            data.counts, data.edges_ns, model=best.model, start=start, template=background,
-            options=options, name=data.name,
-        )  # fmt: skip
+        found = _fit_gaussians(coarse, tried, n_gaussian, shape, options, trials)
+        for best in reversed(found):
+            start = _in_order(best) if best.status == FitStatus.OK else {}
+            fit = fit_spectrum(
+                data.counts, data.edges_ns, model=best.model, start=start, template=background,
+                options=options, name=data.name,
+            )  # fmt: skip
+            # Gaussians that merged bins could not tell apart, the bins themselves may.
+            if fit.status == FitStatus.OK or n_gaussian is not None:
+                break
         fits.append(fit)
         if _is_certain(fit):
             break
@@ -171,7 +175,7 @@ def _doubts(fit: SpectrumFit) -> list[str]:
             "tau_ops is uncertain by more than a quarter and its error is not symmetric: take a "
             "range that ends later, or more counts; profile intervals (--intervals) say more"
         ]
-    if PPS not in names:
+    if PPS not in names or fit.model.intensities != "free":
         return []
     pps, error = fit.intensities[names.index(PPS)], fit.intensity_errors[names.index(PPS)]
     third = fit.intensity_ops / 3.0
@@ -303,12 +307,13 @@ def _fit_gaussians(
     template: FloatArray | None,
     options: FitOptions | None,
     trials: list[Trial],
-) -> SpectrumFit:
-    """Fit with as many Gaussians as asked for, or as the data ask for."""
+) -> list[SpectrumFit]:
+    """Fit with as many Gaussians as asked for, or as the data ask for; the last is the best."""
     if model.response.known or model.response.more:
-        return _try(data, model, {}, template, options, trials)
+        return [_try(data, model, {}, template, options, trials)]
     start = {} if model.response.sigma_ns is not None else {"sigma_ns": rise_width(data)}
     best = _try(data, model, start, template, options, trials)
+    kept = [best]
     for n in range(2, (n_gaussian or MOST_GAUSSIANS) + 1):
         if best.status != FitStatus.OK:
             break
@@ -324,7 +329,8 @@ def _fit_gaussians(
         if n_gaussian is None and best.deviance - better.deviance < _WORTH:
             break
         best = better
-    return best
+        kept.append(best)
+    return kept
 
 
 def _is_certain(fit: SpectrumFit) -> bool:
