@@ -34,6 +34,8 @@ FloatArray = NDArray[np.float64]
 
 _LEAST_EXPECTED = 25.0
 """Events that a residual's bin must expect: its square root is then a standard deviation."""
+_FEWEST_POINTS, _AT_LEAST = 20.0, 4.0
+"""Points wanted of few events, and events that each must expect at least."""
 _MOST_POINTS = 400
 
 
@@ -110,7 +112,9 @@ def draw_spectrum_fit(
     if not np.all(np.isfinite(expected)):
         raise DataError("expected counts are not finite; a fit that failed has no curves to draw")
     total = expected.sum(axis=0)
-    merged = MergedBins.by_expected(edges_ns, total, least=_LEAST_EXPECTED, most_bins=_MOST_POINTS)
+    # With few events points that say where they lie, though their errors are not Gaussian.
+    least = min(_LEAST_EXPECTED, max(float(total.sum()) / _FEWEST_POINTS, _AT_LEAST))
+    merged = MergedBins.by_expected(edges_ns, total, least=least, most_bins=_MOST_POINTS)
     figure = Figure(figsize=(6.8, 5.4), layout="constrained")
     top, bottom = figure.subplots(2, 1, sharex=True, height_ratios=(3.4, 1.0))
     draw_counts(top, merged.sum(counts), merged.edges_ns, n_merged=merged.n_merged)

@@ -112,7 +112,7 @@ def test_one_parameter_is_one_panel():
     ("name", "label"),
     [
         ("tau_direct_ns", "$\\tau$(direct) [ns]"),
-        ("intensity_ops", "$I$(o-Ps) [1]"),
+        ("intensity_ops", "$I$(o-Ps)"),
         ("n_pps", "p-Ps [counts]"),
         ("sigma_ns", "$\\sigma$ [ns]"),
         ("n_a$b", "a\\$b [counts]"),
