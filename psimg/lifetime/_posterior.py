@@ -60,58 +60,72 @@ def fill_response(known: FloatArray, at: IntArray, theta: FloatArray, response: 
     return left > 0.0
 
 
-@nb.njit(cache=True, parallel=True)
-def log_posterior(
-    thetas: FloatArray,
-    kind: IntArray,
-    prior: FloatArray,
-    edges: FloatArray,
-    counts: FloatArray,
-    exposure: FloatArray,
-    shape: FloatArray,
-    level: FloatArray,
-    link: FloatArray,
-    life: FloatArray,
-    life_at: IntArray,
-    known_shares: FloatArray,
-    is_known: NDArray[np.bool_],
-    response_known: FloatArray,
-    response_at: IntArray,
-    level_at: int,
-    out: FloatArray,
-) -> None:
-    """Write the logarithm of the posterior density, up to a constant, of each of M points.
+@nb.njit(cache=True)
+def log_posterior_of(
+    theta: FloatArray, kind: IntArray, prior: FloatArray, edges: FloatArray, counts: FloatArray,
+    exposure: FloatArray, shape: FloatArray, level: FloatArray, link: FloatArray,
+    life: FloatArray, life_at: IntArray, known_shares: FloatArray, is_known: NDArray[np.bool_],
+    response_known: FloatArray, response_at: IntArray, level_at: int,
+) -> float:  # fmt: skip
+    """Logarithm of the posterior density of one point (P,), up to a constant.
 
-    thetas : (M, P); counts, exposure, shape : (B,); level : (2,) events of the delayed prompts and
-    their number of windows, 0 without; link : (K, A); life, life_at : (K, 2) mean life and spread
-    and their positions among the parameters; known_shares : (K, B) shares of the components that
-    nothing changes; out : (M,).
+    counts, exposure, shape : (B,); level : (2,) events of the delayed prompts and their number of
+    windows, 0 without; link : (K, A); life, life_at : (K, 2) mean life and spread and their
+    positions among the parameters; known_shares : (K, B) shares of the components that nothing
+    changes; level_at : position of the unrelated randoms.
     """
+    total = log_prior(theta, kind, prior)
+    response = np.empty_like(response_known)
+    if total == -math.inf or not fill_response(response_known, response_at, theta, response):
+        return -math.inf
     n_bin, n_group = len(counts), link.shape[1]
-    for i in nb.prange(len(thetas)):  # a point writes only its own number
-        theta = thetas[i]
-        total = log_prior(theta, kind, prior)
-        response = np.empty_like(response_known)
-        if not fill_response(response_known, response_at, theta, response):
-            total = -math.inf
-        if total > -math.inf:
-            expected = theta[level_at] * shape
-            part, work = np.empty(n_bin), np.empty(n_bin)
-            for k in range(len(link)):
-                events = 0.0
-                for a in range(n_group):
-                    events += link[k, a] * theta[a]
-                if is_known[k]:
-                    for b in range(n_bin):
-                        expected[b] += events * known_shares[k, b]
-                    continue
-                tau = pick(life[k, 0], life_at[k, 0], theta)
-                spread = pick(life[k, 1], life_at[k, 1], theta)
-                mixture_shares(edges, tau, spread, response, work, part)
-                for b in range(n_bin):
-                    expected[b] += events * part[b]
+    expected = theta[level_at] * shape
+    part, work = np.empty(n_bin), np.empty(n_bin)
+    for k in range(len(link)):
+        events = 0.0
+        for a in range(n_group):
+            events += link[k, a] * theta[a]
+        if is_known[k]:
             for b in range(n_bin):
-                total -= 0.5 * count_deviance(counts[b], exposure[b] * expected[b])
-            if level[1] > 0:
-                total -= 0.5 * count_deviance(level[0], level[1] * theta[level_at])
-        out[i] = total
+                expected[b] += events * known_shares[k, b]
+            continue
+        tau = pick(life[k, 0], life_at[k, 0], theta)
+        spread = pick(life[k, 1], life_at[k, 1], theta)
+        mixture_shares(edges, tau, spread, response, work, part)
+        for b in range(n_bin):
+            expected[b] += events * part[b]
+    for b in range(n_bin):
+        total -= 0.5 * count_deviance(counts[b], exposure[b] * expected[b])
+    if level[1] > 0:
+        total -= 0.5 * count_deviance(level[0], level[1] * theta[level_at])
+    return total
+
+
+@nb.njit(cache=True)
+def log_posterior(
+    thetas: FloatArray, kind: IntArray, prior: FloatArray, edges: FloatArray, counts: FloatArray,
+    exposure: FloatArray, shape: FloatArray, level: FloatArray, link: FloatArray,
+    life: FloatArray, life_at: IntArray, known_shares: FloatArray, is_known: NDArray[np.bool_],
+    response_known: FloatArray, response_at: IntArray, level_at: int, out: FloatArray,
+) -> None:  # fmt: skip
+    """Write the log-posterior of M points (M, P), one after the other; see `log_posterior_of`."""
+    for i in range(len(thetas)):
+        out[i] = log_posterior_of(
+            thetas[i], kind, prior, edges, counts, exposure, shape, level, link, life, life_at,
+            known_shares, is_known, response_known, response_at, level_at,
+        )  # fmt: skip
+
+
+@nb.njit(cache=True, parallel=True)
+def log_posterior_on_cores(
+    thetas: FloatArray, kind: IntArray, prior: FloatArray, edges: FloatArray, counts: FloatArray,
+    exposure: FloatArray, shape: FloatArray, level: FloatArray, link: FloatArray,
+    life: FloatArray, life_at: IntArray, known_shares: FloatArray, is_known: NDArray[np.bool_],
+    response_known: FloatArray, response_at: IntArray, level_at: int, out: FloatArray,
+) -> None:  # fmt: skip
+    """Write the same as `log_posterior`, on all cores."""
+    for i in nb.prange(len(thetas)):  # a point writes only its own number
+        out[i] = log_posterior_of(
+            thetas[i], kind, prior, edges, counts, exposure, shape, level, link, life, life_at,
+            known_shares, is_known, response_known, response_at, level_at,
+        )  # fmt: skip

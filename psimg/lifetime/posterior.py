@@ -37,6 +37,8 @@ _STEPS, _BURN = 500, 200
 _R_HAT, _LEAST_SIZE = 1.1, 400
 """Agreement of the halves, and independent draws, of a chain that may be used."""
 _TRIES = 200
+_MANY = 20_000
+"""Bins of all points together from which sharing them among cores is worth the wait for all."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -319,7 +321,9 @@ class _Density:
         """Return (M,) logarithms of the density at (M, P) points."""
         out = np.empty(len(thetas))
         points = np.ascontiguousarray(thetas)
-        _posterior.log_posterior(points, self.kind, self.prior, *self.arguments, out)
+        many = points.shape[0] * len(self.arguments[0]) > _MANY
+        density = _posterior.log_posterior_on_cores if many else _posterior.log_posterior
+        density(points, self.kind, self.prior, *self.arguments, out)
         return out
 
 

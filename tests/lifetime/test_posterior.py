@@ -69,6 +69,18 @@ def test_the_density_is_the_likelihood_times_the_priors(model):
     assert density(outside)[0] == -np.inf
 
 
+def test_all_cores_give_the_same_density(monkeypatch):
+    spectrum = data(np.random.default_rng(1).poisson(expectation()))
+    problem = SpectrumProblem(spectrum, KNOWN)
+    density = _Density(problem, list(default_priors(spectrum, KNOWN).values()))
+    points = problem.start() * np.linspace(0.9, 1.1, 5)[:, None]
+    alone = density(points)
+
+    monkeypatch.setattr("psimg.lifetime.posterior._MANY", 0)
+
+    assert np.array_equal(density(points), alone)
+
+
 def test_weights_that_leave_nothing_for_the_first_gaussian_have_no_density():
     spectrum = data(expectation())
     problem = SpectrumProblem(spectrum, RICH)
