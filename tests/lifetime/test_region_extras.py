@@ -100,7 +100,7 @@ def test_the_goodness_of_true_models_is_spread_evenly(n):
     rng = np.random.default_rng(n)
     model = replace(KNOWN, components=(PPS, replace(FREE_DIRECT, prior_ns=(0.388, 0.02)), OPS))
     found = []
-    for _ in range(150):
+    for _ in range(80):
         fit = fit_spectrum(rng.poisson(WATER * n / WATER.sum()), EDGES, model=model)
         if fit.status == FitStatus.OK:
             found.append(goodness_of_fit(fit, rng=rng, n_toy=500))
@@ -124,7 +124,7 @@ def test_toys_fitted_to_first_order_have_the_deviance_of_toys_that_are_fitted():
     rng = np.random.default_rng(6)
     fit = fit_spectrum(rng.poisson(WATER * 1000 / WATER.sum()), EDGES, model=KNOWN)
     expected = fit.expected.sum(axis=0)
-    fitted = [fit_spectrum(rng.poisson(expected), EDGES, model=KNOWN) for _ in range(200)]
+    fitted = [fit_spectrum(rng.poisson(expected), EDGES, model=KNOWN) for _ in range(120)]
     deviance = np.array([f.deviance for f in fitted if f.status == FitStatus.OK])
 
     toys = toy_deviances(fit, rng=rng, n_toy=4000)
