@@ -227,7 +227,8 @@ def fit(
     """Fit a spectrum and print a table."""
     from psimg.core.errors import SettingsError
     from psimg.study import SpectrumFitOptions, fit_file
-    from psimg.study.spectrum import as_dict, check_figure, draw_file, draw_posterior
+    from psimg.study.spectrum import as_dict
+    from psimg.study.spectrum_figures import check_figure, draw_file, draw_posterior
     from psimg.study.spectrum_text import describe_fit
 
     if corner is not None and not posterior:

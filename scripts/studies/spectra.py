@@ -14,7 +14,8 @@ from psimg.core.scanner import FWHM_PER_SIGMA
 from psimg.lifetime import Component, Gaussian, LifetimeModel, Response, fit_spectrum
 from psimg.lifetime._mixture import mixture_shares
 from psimg.study import SpectrumFitOptions, fit_file
-from psimg.study.spectrum import draw_file, parse_component
+from psimg.study.spectrum import parse_component
+from psimg.study.spectrum_figures import draw_file
 
 ROOT = Path(__file__).parents[2]
 PAGE = ROOT / "docs" / "studies" / "spectra.md"

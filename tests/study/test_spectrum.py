@@ -12,7 +12,8 @@ from psimg.lifetime import Response
 from psimg.lifetime._mixture import mixture_shares
 from psimg.lifetime.automatic import water_like_components
 from psimg.study import SpectrumFitOptions, fit_file
-from psimg.study.spectrum import as_dict, draw_file, draw_posterior, parse_component
+from psimg.study.spectrum import as_dict, parse_component
+from psimg.study.spectrum_figures import draw_file, draw_posterior
 from psimg.study.spectrum_text import describe_fit, measured
 
 STEP_NS = 0.05
