@@ -17,7 +17,7 @@ from psimg.core.errors import DataError
 from psimg.core.scanner import FWHM_PER_SIGMA, SPEED_OF_LIGHT_MM_NS, Scanner
 from psimg.events.order import sort_chunks
 from psimg.events.values import Singles
-from psimg.simulate.phantom import Phantom
+from psimg.simulate.toy_phantom import Phantom
 
 ELECTRON_KEV = 510.99895
 """Rest energy of the electron (CODATA 2018) [keV]."""
