@@ -43,45 +43,41 @@ def test_the_cross_section_of_the_oracle_is_that_of_thomson_for_soft_photons():
 
 
 @pytest.mark.parametrize(
-    ("name", "kev", "expected"),
-    [
-        # NIST XCOM, total attenuation without coherent scattering [cm2/g].
-        ("water", 511, 0.0958),
-        ("water", 100, 0.1655),
-        ("water", 1000, 0.0707),
-        ("pmma", 511, 0.0931),
-        ("bone", 511, 0.0889),
-    ],
-)
-def test_attenuation_is_that_of_nist(name, kev, expected):
-    assert sum(mass_coefficients(name, kev)) == pytest.approx(expected, rel=2e-3)
-
-
-@pytest.mark.parametrize(
     ("name", "kev", "compton", "photo"),
     [
-        # NIST XCOM by element, to the digits it prints [cm2/g].
-        ("aluminium", 500, 0.0838, 1.34e-4),
-        ("aluminium", 100, 0.1391, 1.84e-2),
+        # NIST XCOM [cm2/g], as xraylib 4.3 has it.
+        ("water", 100, 0.16264, 2.762e-3),
+        ("water", 511, 0.09577, 1.777e-5),
+        ("water", 800, 0.07858, 5.919e-6),
+        ("pmma", 511, 0.09308, 1.026e-5),
+        ("aluminium", 100, 0.13878, 1.840e-2),
+        ("aluminium", 500, 0.08374, 1.344e-4),
+        ("lso", 511, 0.07282, 3.792e-2),
+        ("bgo", 511, 0.07145, 5.560e-2),
     ],
 )
 def test_scattering_and_absorption_are_those_of_nist(name, kev, compton, photo):
-    assert_allclose(mass_coefficients(name, kev), (compton, photo), rtol=8e-3)
+    # Straight lines between the tabulated energies are right to 0.2 % and 0.4 %; these are at
+    # tabulated ones, or next to one.
+    found = mass_coefficients(name, kev)
+
+    assert found[0] == pytest.approx(compton, rel=1e-3)
+    assert found[1] == pytest.approx(photo, rel=2e-3)
+
+
+def test_bone_attenuates_as_nist_has_it():
+    assert sum(mass_coefficients("bone", 511)) == pytest.approx(0.08891, rel=1e-3)
 
 
 def test_511_kev_photons_reach_as_far_into_detectors_as_published():
-    # Published lengths: LSO 11.4 mm, BGO 10.4 mm, with coherent scattering, which is 7 % of the
-    # attenuation in these; the plastic 10.4 cm, where it is 2 %.
-    names = ("lso", "bgo", "plastic-scintillator")
-    compton, photo = attenuation_tables([MATERIALS[name] for name in names], 511)
+    # Published lengths, LSO 11.4 mm and BGO 10.4 mm, count coherent scattering too: 5.6 % and
+    # 5.9 % of the attenuation in XCOM.
+    materials = [MATERIALS["lso"], MATERIALS["bgo"]]
+    compton, photo = attenuation_tables(materials, 511)
 
-    length = 1 / (compton + photo)[:, 511]
+    length = np.array([0.944, 0.941]) / (compton + photo)[:, 511]
 
-    assert 0.93 * length[0] == pytest.approx(11.4, rel=0.02)
-    assert 0.93 * length[1] == pytest.approx(10.4, rel=0.03)
-    assert 0.98 * length[2] == pytest.approx(102.0, rel=0.03)
-    assert photo[0, 511] / (compton + photo)[0, 511] == pytest.approx(0.34, abs=0.02)
-    assert photo[1, 511] / (compton + photo)[1, 511] == pytest.approx(0.44, abs=0.02)
+    assert_allclose(length, [11.4, 10.4], rtol=0.015)
 
 
 @pytest.mark.parametrize(
