@@ -3,7 +3,15 @@
 from psimg.core.columns import freeze
 from psimg.core.errors import DataError, FileError, PsimgError, SettingsError
 from psimg.core.grid import VoxelGrid
-from psimg.core.isotopes import ISOTOPES, Isotope
+from psimg.core.isotopes import (
+    ISOTOPES,
+    NUCLIDES,
+    DecayPath,
+    DecayScheme,
+    Isotope,
+    find_isotope,
+    find_nuclide,
+)
 from psimg.core.maps import FitStatus, ParameterMaps
 from psimg.core.regions import Box, Cylinder, Everywhere, Mask, Region, Sphere
 from psimg.core.scanner import SCANNERS, Scanner
@@ -13,11 +21,14 @@ from psimg.core.units import unit_factor
 
 __all__ = [
     "ISOTOPES",
+    "NUCLIDES",
     "SCANNERS",
     "SETTINGS_CONFIG",
     "Box",
     "Cylinder",
     "DataError",
+    "DecayPath",
+    "DecayScheme",
     "Everywhere",
     "FileError",
     "FitStatus",
@@ -31,6 +42,8 @@ __all__ = [
     "Sphere",
     "Stage",
     "VoxelGrid",
+    "find_isotope",
+    "find_nuclide",
     "freeze",
     "require_positive",
     "require_window",

@@ -63,7 +63,7 @@ from psimg.simulate.arrays import (
 )
 from psimg.simulate.detector import Detector
 from psimg.simulate.phantom import Phantom
-from psimg.simulate.physics import Physics, electron_spectrum, paths_of, positrons_of
+from psimg.simulate.physics import Physics, daughter_protons, electron_spectrum, paths_of, positrons_of
 
 log = logging.getLogger(__name__)
 
@@ -279,7 +279,7 @@ def _set_up(acquisition: Acquisition) -> _Setup:
         paths=paths,
         sources=sources_of(phantom, phantom.activities_mbq()),
         lifetimes=lifetimes_of(phantom),
-        positrons=positrons_of(ends, acquisition.isotope.daughter_z, materials),
+        positrons=positrons_of(ends, daughter_protons(acquisition.isotope), materials),
         switches=switches_of(physics),
         table=coefficients_of(phantom, materials, detector, max_kev),
         shapes=shapes_of(phantom, materials),

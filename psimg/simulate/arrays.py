@@ -13,7 +13,7 @@ from psimg.simulate._decays import Lifetimes, Sources, Switches
 from psimg.simulate._photons import STOP_KEV, Ring
 from psimg.simulate._readout import Response
 from psimg.simulate.detector import Detector
-from psimg.simulate.materials import Material, attenuation_tables, find_material
+from psimg.simulate.materials import MAX_KEV, Material, attenuation_tables, find_material
 from psimg.simulate.phantom import Channel, HalfCylinder, Phantom, Shape
 from psimg.simulate.physics import Physics
 
@@ -49,15 +49,25 @@ def coefficients_of(
     The highest anywhere in the phantom; those for Compton and photoelectric effect of the
     scintillator, and of each of the phantom's materials.
     """
-    compton, photo = attenuation_tables(materials, max_kev)
+    compton, photo = _tables(materials, max_kev)
     thickest = np.ones(len(materials))
     if phantom.voxels is not None and phantom.voxels.density is not None:
         thickest[0] = max(1.0, float(phantom.voxels.density.max()))
     highest = np.max((compton + photo) * thickest[:, None], axis=0)
     both = np.stack([compton, photo], axis=1).reshape(2 * len(materials), -1)
-    own = attenuation_tables((find_material(detector.material),), max_kev)
+    own = _tables((find_material(detector.material),), max_kev)
     rows = np.vstack([highest, *(detector.packing * part for part in own), both])
     return np.ascontiguousarray(rows.T)
+
+
+def _tables(
+    materials: tuple[Material, ...], max_kev: int
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return coefficients up to any energy; above those tabulated they stay as they are there."""
+    n_more = max(0, max_kev - MAX_KEV)
+    compton, photo = attenuation_tables(materials, min(max_kev, MAX_KEV))
+    pad = ((0, 0), (0, n_more))
+    return np.pad(compton, pad, "edge"), np.pad(photo, pad, "edge")
 
 
 def frame_of(phantom: Phantom) -> Frame:

@@ -24,7 +24,7 @@ class Detector:
     """
 
     name: str = "user"
-    material: str = "LSO"
+    material: str = "lso"
     """What scintillates, one of `MATERIALS`."""
     inner_radius_mm: float
     """Distance of the detectors' front from the axis [mm]."""

@@ -17,8 +17,10 @@ FINE_STRUCTURE = 7.2973525693e-3
 """Fine-structure constant (CODATA 2018)."""
 ELECTRON_RADIUS_CM = 2.8179403262e-13
 """Classical electron radius (CODATA 2018) [cm]."""
-ELECTRONS_PER_GRAM = 6.02214076e23
-"""Avogadro's number: electrons per gram, times Z/A."""
+_SYMBOLS = (
+    "H He Li Be B C N O F Ne Na Mg Al Si P S Cl Ar K Ca Sc Ti V Cr Mn Fe Co Ni Cu Zn Ga Ge As Se "
+    "Br Kr Rb Sr Y Zr Nb Mo Tc Ru Rh Pd Ag Cd In Sn Sb Te I Xe Cs Ba La Ce Pr Nd Pm Sm Eu Gd Tb"
+).split()
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -164,6 +166,11 @@ def paths_of(isotope: Isotope) -> tuple[Paths, list[float], float]:
         delay=delay,
     )
     return paths, ends, float(shares.sum())
+
+
+def daughter_protons(isotope: Isotope) -> int:
+    """Return the protons of what a positron emitter decays to."""
+    return _SYMBOLS.index(isotope.name.split("-")[0])
 
 
 def positrons_of(

@@ -140,7 +140,7 @@ def _with_isotope(raw: dict[str, Any]) -> dict[str, Any]:
     section = raw.get("study")
     isotope = ISOTOPES.get(section.get("isotope", "")) if isinstance(section, dict) else None
     select = raw.get("select", {})
-    if isotope is None or not isinstance(select, dict):
+    if isotope is None or isotope.prompt_window_kev is None or not isinstance(select, dict):
         return raw
     windows = {
         "annihilation_kev": list(isotope.annihilation_window_kev),
