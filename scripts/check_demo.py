@@ -5,7 +5,7 @@ import json
 import sys
 from pathlib import Path
 
-from psimg.simulate import nema_like
+from psimg.simulate.toy_phantom import nema_like
 
 MAPS = ("tau_ops", "tau_ops_error", "intensity_ops", "intensity_ops_error", "counts",
         "background", "deviance", "status")  # fmt: skip

@@ -1,17 +1,37 @@
 """Acquisitions with known truth."""
 
-from psimg.simulate.materials import MATERIALS, Material, attenuation_tables, find_material
-from psimg.simulate.toy import ToyDetector, simulate_singles
-from psimg.simulate.toy_phantom import Phantom, Source, nema_like
+from psimg.simulate.acquisition import simulate_acquisition
+from psimg.simulate.detector import Detector, detectors, find_detector
+from psimg.simulate.materials import MATERIALS, Material, find_material
+from psimg.simulate.phantom import (
+    Channel,
+    HalfCylinder,
+    LineSource,
+    Phantom,
+    PhantomRegion,
+    VoxelPhantom,
+    ps_channels,
+)
+from psimg.simulate.physics import Physics
+from psimg.simulate.values import Acquisition, Decays, Simulated
 
 __all__ = [
     "MATERIALS",
+    "Acquisition",
+    "Channel",
+    "Decays",
+    "Detector",
+    "HalfCylinder",
+    "LineSource",
     "Material",
     "Phantom",
-    "Source",
-    "ToyDetector",
-    "attenuation_tables",
+    "PhantomRegion",
+    "Physics",
+    "Simulated",
+    "VoxelPhantom",
+    "detectors",
+    "find_detector",
     "find_material",
-    "nema_like",
-    "simulate_singles",
+    "ps_channels",
+    "simulate_acquisition",
 ]

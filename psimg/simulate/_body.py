@@ -7,6 +7,8 @@ import numba as nb
 import numpy as np
 from numpy.typing import NDArray
 
+from psimg.simulate._jit import JIT
+
 SPHERE, CYLINDER, HALF_CYLINDER, BOX, VOXELS = 0, 1, 2, 3, 4
 """Kinds of shapes."""
 OUTSIDE = -1
@@ -44,7 +46,7 @@ class Frame(NamedTuple):
     size_z: float
 
 
-@nb.njit(cache=True, nogil=True, error_model="numpy")
+@nb.njit(**JIT)
 def shape_at(x: float, y: float, z: float, shapes: NDArray[np.float64]) -> int:
     """Return the row of the shape a point is in, `OUTSIDE` where there is none.
 
@@ -69,7 +71,7 @@ def shape_at(x: float, y: float, z: float, shapes: NDArray[np.float64]) -> int:
     return OUTSIDE
 
 
-@nb.njit(cache=True, nogil=True, error_model="numpy")
+@nb.njit(**JIT)
 def voxel_of(x: float, y: float, z: float, frame: Frame) -> int:
     """Return the flat index of the voxel that a point among the voxels is in."""
     i = int((x - frame.low_x) / frame.size_x)
@@ -82,7 +84,7 @@ def voxel_of(x: float, y: float, z: float, frame: Frame) -> int:
     return (i * frame.n_y + j) * frame.n_z + k
 
 
-@nb.njit(cache=True, nogil=True, error_model="numpy")
+@nb.njit(**JIT)
 def crossing(
     x: float, y: float, z: float, u: float, v: float, w: float, frame: Frame
 ) -> tuple[float, float]:

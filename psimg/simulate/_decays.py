@@ -8,7 +8,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from psimg.simulate._body import MATERIAL, OUTSIDE, REGION, Frame, shape_at, voxel_of
-from psimg.simulate._photons import ELECTRON_KEV, MAX_DEPOSITS, N_DEPOSIT, Ring, fly, looked_up, turned
+from psimg.simulate._jit import JIT
+from psimg.simulate._photons import (
+    ELECTRON_KEV,
+    MAX_DEPOSITS,
+    N_DEPOSIT,
+    Ring,
+    fly,
+    looked_up,
+    turned,
+)
 from psimg.simulate._positrons import Positrons, energy_in_flight, photons_in_flight
 from psimg.simulate._random import exponential, isotropic, normals, uniform
 from psimg.simulate._readout import Response, read_out
@@ -87,7 +96,7 @@ FROM_X, FROM_Y, FROM_Z, U, V, W, PHOTON_ENERGY, PHOTON_TIME = range(8)
 """Columns of the table of photons of a decay, the annihilation photons first [mm, keV, ns]."""
 
 
-@nb.njit(cache=True, nogil=True, error_model="numpy")
+@nb.njit(**JIT)
 def picked(state: NDArray[np.uint64], cumulative: NDArray[np.float64]) -> int:
     """Draw an index by cumulative shares, of which the last is 1."""
     level = uniform(state)
@@ -101,7 +110,7 @@ def picked(state: NDArray[np.uint64], cumulative: NDArray[np.float64]) -> int:
     return low
 
 
-@nb.njit(cache=True, nogil=True, error_model="numpy", inline="always")
+@nb.njit(**JIT, inline="always")
 def decay_point(
     state: NDArray[np.uint64],
     kinds: NDArray[np.int64],
@@ -115,7 +124,7 @@ def decay_point(
     """Draw where a decay happens [mm], and the row of the shape there; arrays as in `Sources`."""
     s = picked(state, cumulative)
     kind = kinds[s]
-    if kind == AT_POINT or kind == ON_LINE:
+    if kind in (AT_POINT, ON_LINE):
         part = 0.0 if kind == AT_POINT else uniform(state)
         x = places[s, 0] + part * (places[s, 3] - places[s, 0])
         y = places[s, 1] + part * (places[s, 4] - places[s, 1])
@@ -137,7 +146,7 @@ def decay_point(
             return x, y, z, row
 
 
-@nb.njit(cache=True, nogil=True, error_model="numpy", inline="always")
+@nb.njit(**JIT, inline="always")
 def life_of(
     state: NDArray[np.uint64],
     x: float,
@@ -170,7 +179,7 @@ def life_of(
     return component, tau[region, component] * exponential(state)
 
 
-@nb.njit(cache=True, nogil=True, error_model="numpy", inline="always")
+@nb.njit(**JIT, inline="always")
 def emit(
     photons: NDArray[np.float64],
     row: int,
@@ -188,7 +197,7 @@ def emit(
     photons[row, PHOTON_TIME] = time
 
 
-@nb.njit(cache=True, nogil=True, error_model="numpy", inline="always")
+@nb.njit(**JIT, inline="always")
 def emit_pair(
     state: NDArray[np.uint64],
     photons: NDArray[np.float64],
@@ -224,7 +233,7 @@ def emit_pair(
     emit(photons, 1, x, y, z, (u2, v2, w2), other, time)
 
 
-@nb.njit(cache=True, nogil=True, error_model="numpy")
+@nb.njit(**JIT)
 def simulate_decays(
     state: NDArray[np.uint64],
     start: float,
@@ -237,6 +246,7 @@ def simulate_decays(
     positrons: Positrons,
     switches: Switches,
     table: NDArray[np.float64],
+    scattering: NDArray[np.float64],
     shapes: NDArray[np.float64],
     density: NDArray[np.float32],
     frame: Frame,
@@ -249,9 +259,9 @@ def simulate_decays(
 ) -> tuple[int, int]:
     """Simulate the decays from the ``start``-th to the ``stop``-th expected one of the scan.
 
-    rate : decays at the start of the scan [1/ns]; loss : decay constant [1/ns]; table, shapes,
-    density as for `fly`; faces, offset and hits as for `read_out`; truth (N, 13). Returns the numbers of
-    decays and of hits written, -1 for either if ``truth`` or ``hits`` has no room for it.
+    rate : decays at the start of the scan [1/ns]; loss : decay constant [1/ns]; table, scattering,
+    shapes, density as for `fly`; faces, offset and hits as for `read_out`; truth (N, 13). Returns
+    the numbers of decays and of hits written, -1 for either if ``truth`` or ``hits`` has no room.
     """
     deposits = np.empty((MAX_DEPOSITS, N_DEPOSIT))
     photons = np.empty((2 + paths.gamma.shape[1], 8))
@@ -317,7 +327,7 @@ def simulate_decays(
                 state, photons[p, FROM_X], photons[p, FROM_Y], photons[p, FROM_Z],
                 photons[p, U], photons[p, V], photons[p, W],
                 photons[p, PHOTON_ENERGY], photons[p, PHOTON_TIME], switches.phantom,
-                table, shapes, density, frame, ring, deposits, n,
+                table, scattering, shapes, density, frame, ring, deposits, n,
             )  # fmt: skip
             truth[d, SCATTER_1 + min(p, 2)] += k
         h = read_out(state, deposits, n, d, ring, response, faces, offset, hits, h)

@@ -20,6 +20,7 @@ from psimg.simulate._decays import (
     SCATTER_PROMPT,
     WHERE,
 )
+from psimg.simulate._jit import JIT
 from psimg.simulate._photons import (
     ENERGY,
     MAX_DEPOSITS,
@@ -34,7 +35,7 @@ from psimg.simulate._random import exponential, isotropic, uniform
 from psimg.simulate._readout import Response, read_out
 
 
-@nb.njit(cache=True, nogil=True, error_model="numpy")
+@nb.njit(**JIT)
 def simulate_lutetium(
     state: NDArray[np.uint64],
     start: float,
@@ -45,6 +46,7 @@ def simulate_lutetium(
     emitted: NDArray[np.float64],
     in_phantom: bool,
     table: NDArray[np.float64],
+    scattering: NDArray[np.float64],
     shapes: NDArray[np.float64],
     density: NDArray[np.float32],
     frame: Frame,
@@ -59,8 +61,8 @@ def simulate_lutetium(
 ) -> tuple[int, int]:
     """Simulate the decays of 176Lu from ``start`` to ``stop`` [ns].
 
-    rate : decays of all the scintillator [1/ns]; electron : (U, 1) energy of the beta at equal steps
-    of its cumulative share [keV]; gamma, emitted : (G,) energies of the cascade [keV] and the
+    rate : decays of all the scintillator [1/ns]; electron : (U, 1) energy of the beta at equal
+    steps of its cumulative share [keV]; gamma, emitted : (G,) energies of the cascade [keV] and the
     chance of each to leave as a photon rather than as an electron. The beta and the electrons stop
     where they are. ``d`` rows of ``truth`` and ``h`` of ``hits`` are in use; returns how many then
     are, -1 for either if it has no room.
@@ -77,9 +79,7 @@ def simulate_lutetium(
             return d, -1
         around, along, depth, x, y, z = -1, 0, 0.0, 0.0, 0.0, 0.0
         while around < 0:
-            radius = math.sqrt(
-                ring.inner**2 + uniform(state) * (ring.outer**2 - ring.inner**2)
-            )
+            radius = math.sqrt(ring.inner**2 + uniform(state) * (ring.outer**2 - ring.inner**2))
             angle = 2.0 * math.pi * uniform(state)
             x, y = radius * math.cos(angle), radius * math.sin(angle)
             z = (2.0 * uniform(state) - 1.0) * ring.half
@@ -92,7 +92,7 @@ def simulate_lutetium(
                 u, v, w = isotropic(state)
                 n, k = fly(
                     state, x, y, z, u, v, w, gamma[g], time, in_phantom,
-                    table, shapes, density, frame, ring, deposits, n,
+                    table, scattering, shapes, density, frame, ring, deposits, n,
                 )  # fmt: skip
                 n_scatter += k
             else:

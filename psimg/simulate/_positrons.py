@@ -7,12 +7,13 @@ import numba as nb
 import numpy as np
 from numpy.typing import NDArray
 
+from psimg.simulate._jit import JIT
 from psimg.simulate._photons import ELECTRON_KEV
 from psimg.simulate._random import exponential, uniform
 
 
 class Positrons(NamedTuple):
-    """What is known of an isotope's positrons in the phantom's materials. Q spectra, M materials."""
+    """An isotope's positrons in the phantom's materials. Q spectra, M materials."""
 
     energy: NDArray[np.float64]
     """(U, Q) kinetic energy at equal steps of the cumulative share, from 0 to 1 [keV]."""
@@ -22,7 +23,7 @@ class Positrons(NamedTuple):
     """(E,) annihilations in flight expected of a positron slowing down from each keV to rest."""
 
 
-@nb.njit(cache=True, nogil=True, error_model="numpy")
+@nb.njit(**JIT)
 def energy_in_flight(
     state: NDArray[np.uint64], energy: float, flight: NDArray[np.float64]
 ) -> float:
@@ -47,7 +48,7 @@ def energy_in_flight(
     return float(low + (level - flight[low]) / (flight[high] - flight[low]))
 
 
-@nb.njit(cache=True, nogil=True, error_model="numpy")
+@nb.njit(**JIT)
 def photons_in_flight(state: NDArray[np.uint64], energy: float) -> tuple[float, float, float]:
     """Draw the photons of an annihilation in flight on an electron at rest.
 

@@ -11,6 +11,8 @@ import numba as nb
 import numpy as np
 from numpy.typing import NDArray
 
+from psimg.simulate._jit import JIT
+
 _SHIFT_A, _SHIFT_B, _SHIFT_C = np.uint64(24), np.uint64(40), np.uint64(11)
 _SHIFT_3, _ONE = np.uint64(3), np.uint64(1)
 _STEP = 2.0**-53
@@ -22,7 +24,7 @@ def state_of(seed: np.random.SeedSequence) -> NDArray[np.uint64]:
     return state.copy()
 
 
-@nb.njit(cache=True, nogil=True, error_model="numpy")
+@nb.njit(**JIT)
 def uniform(state: NDArray[np.uint64]) -> float:
     """Draw a number from 0 up to, not including, 1, as ``Generator.random`` does."""
     drawn = state[0] + state[1] + state[3]
@@ -30,16 +32,16 @@ def uniform(state: NDArray[np.uint64]) -> float:
     state[0] = state[1] ^ (state[1] >> _SHIFT_C)
     state[1] = state[2] + (state[2] << _SHIFT_3)
     state[2] = ((state[2] << _SHIFT_A) | (state[2] >> _SHIFT_B)) + drawn
-    return (drawn >> _SHIFT_C) * _STEP
+    return float(drawn >> _SHIFT_C) * _STEP
 
 
-@nb.njit(cache=True, nogil=True, error_model="numpy")
+@nb.njit(**JIT)
 def exponential(state: NDArray[np.uint64]) -> float:
     """Draw from the exponential distribution of mean 1."""
     return -math.log(1.0 - uniform(state))
 
 
-@nb.njit(cache=True, nogil=True, error_model="numpy")
+@nb.njit(**JIT)
 def in_disc(state: NDArray[np.uint64]) -> tuple[float, float, float]:
     """Draw a point uniformly in the unit disc, not its centre, and its squared radius."""
     while True:
@@ -50,7 +52,7 @@ def in_disc(state: NDArray[np.uint64]) -> tuple[float, float, float]:
             return a, b, q
 
 
-@nb.njit(cache=True, nogil=True, error_model="numpy")
+@nb.njit(**JIT)
 def normals(state: NDArray[np.uint64]) -> tuple[float, float]:
     """Draw two from the normal distribution of mean 0 and width 1 (G. Marsaglia's polar method)."""
     a, b, q = in_disc(state)
@@ -58,7 +60,7 @@ def normals(state: NDArray[np.uint64]) -> tuple[float, float]:
     return a * scale, b * scale
 
 
-@nb.njit(cache=True, nogil=True, error_model="numpy")
+@nb.njit(**JIT)
 def isotropic(state: NDArray[np.uint64]) -> tuple[float, float, float]:
     """Draw a unit vector uniformly on the sphere (G. Marsaglia, Ann. Math. Stat. 43 (1972) 645)."""
     a, b, q = in_disc(state)

@@ -8,11 +8,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from psimg.core.scanner import FWHM_PER_SIGMA
+from psimg.simulate._jit import JIT
 from psimg.simulate._photons import (
-    AXIAL,
-    BLOCK,
     ALONG,
     AROUND,
+    AXIAL,
+    BLOCK,
     DEPTH,
     ELECTRON_KEV,
     ENERGY,
@@ -53,7 +54,7 @@ decay]."""
 N_HIT = 8
 
 
-@nb.njit(cache=True, nogil=True, error_model="numpy")
+@nb.njit(**JIT)
 def block_of(around: float, along: float, ring: Ring, response: Response) -> int:
     """Return the number of the block a crystal belongs to."""
     # Halves keep the quotient off whole numbers; whole ones divide more slowly.
@@ -61,7 +62,7 @@ def block_of(around: float, along: float, ring: Ring, response: Response) -> int
     return row * ring.n_along + int((along + 0.5) / response.block_along)
 
 
-@nb.njit(cache=True, nogil=True, error_model="numpy", inline="always")
+@nb.njit(**JIT, inline="always")
 def read_out(
     state: NDArray[np.uint64],
     deposits: NDArray[np.float64],
@@ -99,12 +100,14 @@ def read_out(
             total += deposits[i, ENERGY]
             here = 0.0
             for j in range(n):
-                if deposits[j, AROUND] == deposits[i, AROUND] and deposits[j, TIME] <= end:
-                    if deposits[j, ALONG] == deposits[i, ALONG]:
-                        here += deposits[j, ENERGY]
+                same = deposits[j, AROUND] == deposits[i, AROUND]
+                if same and deposits[j, ALONG] == deposits[i, ALONG] and deposits[j, TIME] <= end:
+                    here += deposits[j, ENERGY]
             if here > most:
                 most, best = here, i
-        h = record(state, deposits, best, start, total, decay, ring, response, faces, offset, hits, h)
+        h = record(
+            state, deposits, best, start, total, decay, ring, response, faces, offset, hits, h
+        )
         # What was summed goes; the rest moves up.
         kept = 0
         for i in range(n):
@@ -116,7 +119,7 @@ def read_out(
     return h
 
 
-@nb.njit(cache=True, nogil=True, error_model="numpy")
+@nb.njit(**JIT)
 def record(
     state: NDArray[np.uint64],
     deposits: NDArray[np.float64],

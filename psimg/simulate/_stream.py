@@ -4,6 +4,7 @@ import numba as nb
 import numpy as np
 from numpy.typing import NDArray
 
+from psimg.simulate._jit import JIT
 from psimg.simulate._photons import Ring
 from psimg.simulate._readout import (
     HIT_ALONG,
@@ -18,13 +19,13 @@ START, ROW = 0, 1
 """Columns of the table of blocks: time of the last hit a block took up [ns], and its number."""
 
 
-@nb.njit(cache=True, nogil=True, error_model="numpy")
+@nb.njit(**JIT)
 def order_in_time(
     hits: NDArray[np.float64], order: NDArray[np.int64], out: NDArray[np.float64]
 ) -> None:
     """Copy hits in the order of their times, equal ones as they come.
 
-    hits, out (H, 8); order (H,). Hits come nearly sorted, so a few steps back find each one's place.
+    hits, out (H, 8); order (H,). Hits come nearly sorted: a few steps back find each one's place.
     """
     for i in range(len(hits)):
         time = hits[i, HIT_TIME]
@@ -38,7 +39,7 @@ def order_in_time(
             out[i, k] = hits[order[i], k]
 
 
-@nb.njit(cache=True, nogil=True, error_model="numpy")
+@nb.njit(**JIT)
 def keep_free(
     hits: NDArray[np.float64],
     first: int,

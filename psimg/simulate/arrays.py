@@ -178,9 +178,7 @@ def lifetimes_of(phantom: Phantom) -> Lifetimes:
     for row, some in enumerate(channels):
         cumulative[row, : len(some)] = _cumulative(np.array([c.share for c in some]))
         tau_ns[row, : len(some)] = [c.tau_ns for c in some]
-    return Lifetimes(
-        share=cumulative, tau=tau_ns, voxel_ops=voxel_ops, voxel_tau=voxel_tau
-    )
+    return Lifetimes(share=cumulative, tau=tau_ns, voxel_ops=voxel_ops, voxel_tau=voxel_tau)
 
 
 def ring_of(detector: Detector, *, lowest_kev: float) -> Ring:

@@ -1,4 +1,4 @@
-"""Detectors as data: crystals or strips around the axis, and what their electronics make of light."""
+"""Detectors as data: crystals or strips around the axis, and what their electronics record."""
 
 import functools
 import math
@@ -90,7 +90,14 @@ class Detector:
         for name in ("crystals_around", "crystals_along", "block_around", "block_along"):
             require_positive(name, getattr(self, name))
         require_positive("crt_ns", self.crt_ns)
-        for name in ("energy_fwhm", "threshold_kev", "trigger_kev", "integration_ns", "dead_ns", "lutetium_bq_cm3"):
+        for name in (
+            "energy_fwhm",
+            "threshold_kev",
+            "trigger_kev",
+            "integration_ns",
+            "dead_ns",
+            "lutetium_bq_cm3",
+        ):
             value = getattr(self, name)
             if not value >= 0:
                 raise SettingsError(f"{name} = {value:g}: expected zero or more")

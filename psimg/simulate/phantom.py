@@ -63,9 +63,7 @@ class Channel:
                 f"channel {self.name!r}: tau_ns = {self.tau_ns:g}, expected a mean life above zero"
             )
         if not 0 <= self.share <= 1:
-            raise SettingsError(
-                f"channel {self.name!r}: share = {self.share:g}, expected 0 to 1"
-            )
+            raise SettingsError(f"channel {self.name!r}: share = {self.share:g}, expected 0 to 1")
 
 
 def ps_channels(
@@ -133,7 +131,8 @@ class PhantomRegion:
 
     def contains(self, position_mm: NDArray[np.float64]) -> NDArray[np.bool_]:
         """Return (N,) whether each of the (N, 3) points is in one of its shapes."""
-        return np.any([shape.contains(position_mm) for shape in self.shapes], axis=0)
+        inside = [shape.contains(position_mm) for shape in self.shapes]
+        return np.asarray(np.any(inside, axis=0))
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -225,7 +224,7 @@ class Phantom:
     def __post_init__(self) -> None:
         if not self.regions and self.voxels is None:
             raise SettingsError("the phantom has no region; give it one, or a voxel phantom")
-        names = [part.name for part in (*self.regions, *self.lines)]
+        names = [r.name for r in self.regions] + [line.name for line in self.lines]
         for name in names:
             if names.count(name) > 1:
                 raise SettingsError(f"two parts of the phantom are called {name!r}; rename one")

@@ -6,10 +6,11 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from psimg.core.errors import SettingsError
 from psimg.core.isotopes import Isotope
 from psimg.core.settings import SETTINGS_CONFIG
 from psimg.simulate._decays import Paths
-from psimg.simulate._photons import ELECTRON_KEV
+from psimg.simulate._photons import ELECTRON_KEV, SCATTER_STEP_KEV
 from psimg.simulate._positrons import Positrons
 from psimg.simulate.materials import Material
 
@@ -17,10 +18,12 @@ FINE_STRUCTURE = 7.2973525693e-3
 """Fine-structure constant (CODATA 2018)."""
 ELECTRON_RADIUS_CM = 2.8179403262e-13
 """Classical electron radius (CODATA 2018) [cm]."""
-_SYMBOLS = (
-    "H He Li Be B C N O F Ne Na Mg Al Si P S Cl Ar K Ca Sc Ti V Cr Mn Fe Co Ni Cu Zn Ga Ge As Se "
-    "Br Kr Rb Sr Y Zr Nb Mo Tc Ru Rh Pd Ag Cd In Sn Sb Te I Xe Cs Ba La Ce Pr Nd Pm Sm Eu Gd Tb"
-).split()
+_PROTONS = {
+    "C": 6, "N": 7, "O": 8, "F": 9, "Na": 11, "Al": 13, "Sc": 21, "Ti": 22, "Mn": 25, "Fe": 26,
+    "Co": 27, "Ni": 28, "Cu": 29, "Ga": 31, "As": 33, "Br": 35, "Rb": 37, "Y": 39, "Zr": 40,
+    "Nb": 41, "Tc": 43, "In": 49, "I": 53, "La": 57, "Pr": 59, "Tb": 65,
+}  # fmt: skip
+"""Protons of the elements that have positron emitters in use."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -82,16 +85,41 @@ def _beta_spectrum(end_kev: float, charge: int, n: int) -> NDArray[np.float64]:
     density = momentum * total * (end_kev - kinetic) ** 2 * fermi
     cumulative = np.concatenate([[0.0], np.cumsum(density)])
     edges = np.concatenate([[0.0], 0.5 * (kinetic[1:] + kinetic[:-1]), [end_kev]])
-    return np.interp(np.linspace(0.0, 1.0, n), cumulative / cumulative[-1], edges)
+    return np.asarray(np.interp(np.linspace(0.0, 1.0, n), cumulative / cumulative[-1], edges))
+
+
+def scatter_table(max_kev: int, n: int = 65) -> NDArray[np.float64]:
+    """Tabulate Compton scattering on free electrons.
+
+    O. Klein and Y. Nishina, Z. Phys. 52 (1929) 853: the ratio e of the energies after and before
+    has the density 1/e + e - sin^2 (theta), and runs from 1/(1 + 2 E/mc^2) to 1.
+
+    Returns
+    -------
+    (E, n) array
+        At each `SCATTER_STEP_KEV` from 0 on, to above ``max_kev``, and equal steps of the
+        cumulative share from 0 to 1: how far the ratio is from its lowest value, 0, to 1.
+    """
+    place = np.linspace(0.0, 1.0, 4001)
+    rows = []
+    for energy in SCATTER_STEP_KEV * np.arange(int(max_kev / SCATTER_STEP_KEV) + 3.0):
+        k = max(energy, 1e-3) / ELECTRON_KEV
+        lowest = 1.0 / (1.0 + 2.0 * k)
+        ratio = lowest + (1.0 - lowest) * place
+        cosine = 1.0 - (1.0 / ratio - 1.0) / k
+        density = 1.0 / ratio + ratio - (1.0 - cosine**2)
+        cumulative = np.concatenate([[0.0], np.cumsum(0.5 * (density[1:] + density[:-1]))])
+        rows.append(np.interp(np.linspace(0.0, 1.0, n), cumulative / cumulative[-1], place))
+    return np.array(rows)
 
 
 def range_sigma_mm(material: Material, max_kev: int) -> NDArray[np.float64]:
     """Tabulate the width of where positrons of one energy come to rest.
 
-    Annihilation points of positrons of one energy are a Gaussian cloud about the decay (M. R. Palmer
-    and G. L. Brownell, IEEE Trans. Med. Imaging 11 (1992) 373): with T in MeV the extrapolated range
-    is R = 0.1 b1 T^2/(b2 + T) [g/cm2], b1 = 4.569 A/Z^1.209, b2 = 1/(2.873 - 0.02309 Z), and the
-    width along each axis is R/(2 rho).
+    Annihilation points of positrons of one energy are a Gaussian cloud about the decay (M. R.
+    Palmer and G. L. Brownell, IEEE Trans. Med. Imaging 11 (1992) 373): with T in MeV the
+    extrapolated range is R = 0.1 b1 T^2/(b2 + T) [g/cm2], b1 = 4.569 A/Z^1.209, b2 = 1/(2.873 -
+    0.02309 Z), and the width along each axis is R/(2 rho).
 
     Returns
     -------
@@ -138,7 +166,7 @@ def annihilations_in_flight(max_kev: int) -> NDArray[np.float64]:
     integrand = np.concatenate([[0.0], cross / stopping])
     steps = 0.5 * (integrand[1:] + integrand[:-1]) * np.diff(kinetic)
     total = np.concatenate([[0.0], np.cumsum(steps)])
-    return np.interp(np.arange(max_kev + 1.0), kinetic, total)
+    return np.asarray(np.interp(np.arange(max_kev + 1.0), kinetic, total))
 
 
 def paths_of(isotope: Isotope) -> tuple[Paths, list[float], float]:
@@ -169,8 +197,20 @@ def paths_of(isotope: Isotope) -> tuple[Paths, list[float], float]:
 
 
 def daughter_protons(isotope: Isotope) -> int:
-    """Return the protons of what a positron emitter decays to."""
-    return _SYMBOLS.index(isotope.name.split("-")[0])
+    """Return the protons of what a positron emitter decays to.
+
+    Raises
+    ------
+    SettingsError
+        If its name does not begin with an element known here.
+    """
+    symbol = isotope.name.split("-")[0]
+    if symbol not in _PROTONS:
+        raise SettingsError(
+            f"isotope {isotope.name!r}: {symbol!r} is no element of a known positron emitter; name "
+            "isotopes like Sc-44"
+        )
+    return _PROTONS[symbol] - 1
 
 
 def positrons_of(

@@ -12,8 +12,8 @@ from psimg.core.regions import Cylinder, Sphere
 from psimg.core.scanner import SCANNERS
 from psimg.events.values import Singles
 from psimg.io.gate9 import write_gate9
-from psimg.simulate.phantom import Phantom, nema_like
 from psimg.simulate.toy import simulate_singles
+from psimg.simulate.toy_phantom import Phantom, nema_like
 from psimg.study.config import read_study
 from psimg.study.reading import Progress
 from psimg.study.record import run_and_write

@@ -13,7 +13,8 @@ import numpy as np
 from psimg.core import Everywhere
 from psimg.events import cut_triplets, find_triplets, locate_triplets, with_last
 from psimg.lifetime import calibrate_response, fit_regions
-from psimg.simulate import nema_like, simulate_singles
+from psimg.simulate.toy import simulate_singles
+from psimg.simulate.toy_phantom import nema_like
 from psimg.spectra import bin_regions
 from psimg.study import read_study
 from psimg.study.demo import ACTIVITY_MBQ, N_DECAYS, SCANNER, SINGLES, study_text

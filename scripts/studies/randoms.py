@@ -20,7 +20,8 @@ from psimg.events import (
     with_last,
 )
 from psimg.lifetime import LifetimeModel, fit_spectrum
-from psimg.simulate import Phantom, Source, simulate_singles
+from psimg.simulate.toy import simulate_singles
+from psimg.simulate.toy_phantom import Phantom, Source
 from psimg.spectra import (
     DelayedSpectrum,
     LifetimeSpectra,

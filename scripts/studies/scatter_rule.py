@@ -18,7 +18,8 @@ from psimg.events import (
     locate_triplets,
     with_last,
 )
-from psimg.simulate import nema_like, simulate_singles
+from psimg.simulate.toy import simulate_singles
+from psimg.simulate.toy_phantom import nema_like
 
 PAGE = Path(__file__).parents[2] / "docs" / "studies" / "scatter_rule.md"
 SCANNER = SCANNERS["vision-quadra"]

@@ -19,8 +19,8 @@ from psimg.core.scanner import SPEED_OF_LIGHT_MM_NS
 from psimg.events import OffsetOptions
 from psimg.io import write_gate9, write_timing_table
 from psimg.report.drawing import finish_axes
-from psimg.simulate import Phantom, Source, ToyDetector, nema_like, simulate_singles
-from psimg.simulate.toy import ELECTRON_KEV
+from psimg.simulate.toy import ELECTRON_KEV, ToyDetector, simulate_singles
+from psimg.simulate.toy_phantom import Phantom, Source, nema_like
 from psimg.study import calibrate_timing, read_study, run_study
 
 DOCS = Path(__file__).parents[2] / "docs"

@@ -5,8 +5,8 @@ from scipy import stats
 
 from psimg.core import Cylinder, DataError, Scanner, SettingsError, Sphere
 from psimg.events import SelectOptions, Singles, find_triplets, locate_triplets
-from psimg.simulate import Phantom, Source, ToyDetector, nema_like, simulate_singles
-from psimg.simulate.toy import ELECTRON_KEV, compton_deposits
+from psimg.simulate.toy import ELECTRON_KEV, ToyDetector, compton_deposits, simulate_singles
+from psimg.simulate.toy_phantom import Phantom, Source, nema_like
 
 SCANNER = Scanner(name="ring", radius_mm=400.0, length_mm=1000.0, crt_ns=0.2, energy_fwhm=0.1)
 

@@ -5,7 +5,8 @@ import pytest
 
 from psimg.core import Scanner
 from psimg.io import write_gate9
-from psimg.simulate import nema_like, simulate_singles
+from psimg.simulate.toy import simulate_singles
+from psimg.simulate.toy_phantom import nema_like
 
 SCANNER = Scanner(name="ring", radius_mm=410.0, length_mm=1060.0, crt_ns=0.228, energy_fwhm=0.1)
 

@@ -8,7 +8,8 @@ from numpy.testing import assert_allclose, assert_array_equal
 from psimg.core import Cylinder, DataError, FileError, Scanner, SettingsError
 from psimg.events import OffsetOptions
 from psimg.io import open_input, read_timing_table, write_gate9, write_timing_table
-from psimg.simulate import Phantom, Source, ToyDetector, simulate_singles
+from psimg.simulate.toy import ToyDetector, simulate_singles
+from psimg.simulate.toy_phantom import Phantom, Source
 from psimg.study import (
     calibrate,
     calibrate_and_write,

@@ -21,7 +21,8 @@ from psimg.events import (
     with_last,
 )
 from psimg.events.windows import WindowKind, kinds_of
-from psimg.simulate import Phantom, Source, simulate_singles
+from psimg.simulate.toy import simulate_singles
+from psimg.simulate.toy_phantom import Phantom, Source
 from psimg.spectra import bin_regions, estimate_classes, estimate_random_spectrum, measure_shape
 from psimg.study import read_study, run_study
 

@@ -1,0 +1,13 @@
+"""How the compiled loops of the simulation are compiled."""
+
+from typing import Any
+
+JIT: dict[str, Any] = {
+    "cache": True,
+    # Blocks of decays run in threads side by side.
+    "nogil": True,
+    # No check for division by zero, and none of NaN or infinity is given up: they have meanings.
+    "error_model": "numpy",
+    "fastmath": {"contract", "arcp", "reassoc", "nsz"},
+}
+"""Keywords of ``numba.njit``."""
