@@ -107,24 +107,157 @@ def row_of(runs, background):
         "ops": ops.mean(),
         "ops_error": np.sqrt(np.sum([f.intensity_ops_error**2 for f in fits])) / len(ops),
         "deviance": np.mean([f.deviance / f.ndf for f in fits]),
+        "sigma": np.mean([f.response.sigma_ns for f in fits]),
     }
 
 
-if __name__ == "__main__":
-    import sys
-    import time
+def draw(rows):
+    from matplotlib.figure import Figure
 
-    n = float(sys.argv[1])
+    figure = Figure(figsize=(8.4, 3.6), layout="constrained")
+    left, right = figure.subplots(1, 2, width_ratios=(1.0, 1.25))
+    best = rows["everything", "four-set"]
+    seeds = np.arange(1, len(best["tau"]) + 1)
+    left.axhline(TAU_OPS_NS, color="#1a1a1a", linewidth=0.9)
+    left.axhspan(
+        best["mean"] - best["mean_error"],
+        best["mean"] + best["mean_error"],
+        color="#cfe3f1",
+        linewidth=0,
+    )
+    left.errorbar(
+        seeds, best["tau"], yerr=best["error"], fmt="D", color="#0072B2", markersize=4.5,
+        linewidth=1.2, capsize=2,
+    )  # fmt: skip
+    left.set_xticks(seeds)
+    left.set_xlabel("acquisition")
+    left.set_ylabel("fitted mean life of o-Ps [ns]")
+    left.set_title("all physics, four-set background", loc="left", fontsize=10)
+    looks = {"four-set": ("#0072B2", "D"), "delayed": ("#E69F00", "s"), "flat": ("#D55E00", "o")}
+    names = list(CASES)
+    right.axvline(0.0, color="#1a1a1a", linewidth=0.9)
+    for shift, (background, (colour, marker)) in zip((0.2, 0.0, -0.2), looks.items(), strict=True):
+        y = [len(names) - 1 - i + shift for i in range(len(names))]
+        bias = [1e3 * (rows[name, background]["mean"] - TAU_OPS_NS) for name in names]
+        error = [1e3 * rows[name, background]["mean_error"] for name in names]
+        right.errorbar(
+            bias, y, xerr=error, fmt=marker, color=colour, markersize=4.5, linewidth=1.2,
+            capsize=2, label=background,
+        )  # fmt: skip
+    right.set_yticks(range(len(names)), names[::-1])
+    right.set_xlabel("mean of fits minus truth [ps]")
+    right.legend(frameon=False, fontsize=9)
+    for axes in (left, right):
+        axes.spines[["top", "right"]].set_visible(False)
+    figure.savefig(FIGURE, dpi=160)
+
+
+_PAGE = """\
+# The chain closes
+
+`scripts/studies/closure.py` made this page and its figure. A water cylinder of 200 mm diameter and
+180 mm length, filled uniformly with {activity:g} MBq of 44Sc, o-Ps mean life {tau} ns and share
+{share}, in the Vision Quadra of `psimg simulate` with its block readout, saturated energy scale, pile-up,
+dead time and 176Lu. Windows {annihilation} and {prompt} keV, pairs within {pair:g} ns; four delayed
+windows of each kind; response, intensities (`ps-ratio`) and lifetime are fitted.
+
+**{verdict}**
+
+![Fitted lifetimes](../images/closure.png)
+
+## All physics
+
+Mean over {n} acquisitions of {triplets:,} triplets in the cylinder each, {random:.0f} % of them random,
+most with a photon of 176Lu: without it there are {without:.0f} %.
+
+| background | mean tau_ops [ns] | bias / its error | mean pull | width of pulls | mean intensity_ops \
+| deviance / ndf |
+|---|---|---|---|---|---|---|
+{all}
+
+The deviance of `four-set` is a little above its number of degrees of freedom: scatter in the phantom
+gives the response a tail that one Gaussian has not. The lifetime does not feel it.
+
+## Parts of the physics left out
+
+{n_case} acquisitions each, of about as many triplets.
+
+| left out | true triplets per decay | randoms [%] | four-set [ns] | delayed [ns] | flat [ns] \
+| sigma of dt [ps] | deviance / ndf |
+|---|---|---|---|---|---|---|---|
+{cases}
+"""
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--seeds", type=int, default=10)
+    parser.add_argument("--case-seeds", type=int, default=3)
+    parser.add_argument("--triplets", type=float, default=1e6)
+    arguments = parser.parse_args()
+    runs = {}
     for name, physics in CASES.items():
-        t = time.time()
-        m = run(physics, n, 1)
-        r = row_of([m, m], "four-set")
-        print(
-            name,
-            m.truth[0].sum(axis=1),
-            m.counts,
-            round(r["mean"], 4),
-            round(r["error"][0], 4),
-            time.time() - t,
-            flush=True,
+        pilot = run(physics, 3e5, 0)
+        n_decay = 3e5 * arguments.triplets / pilot.spectra.counts[0].sum()
+        n_seed = arguments.seeds if name == "everything" else arguments.case_seeds
+        runs[name] = []
+        for seed in range(1, n_seed + 1):
+            runs[name].append(run(physics, round(n_decay, -5), seed))
+            print(name, seed, runs[name][-1].counts, flush=True)
+    rows = {(c, b): row_of(runs[c], b) for c in CASES for b in BACKGROUNDS}
+    draw(rows)
+    PAGE.write_text(page(runs, rows))
+
+
+def page(runs, rows):
+    best = rows["everything", "four-set"]
+    bias = (best["mean"] - TAU_OPS_NS) / best["mean_error"]
+    closes = abs(bias) < 2.0 and abs(best["width"] - 1.0) < 0.25
+    truth = {c: np.sum([m.truth[0].sum(axis=1) for m in some], axis=0) for c, some in runs.items()}
+    decays = {c: sum(m.counts["n_decays"] for m in some) for c, some in runs.items()}
+    share = {c: 100.0 * (1.0 - t[0] / t.sum()) for c, t in truth.items()}
+    lines = []
+    for background in BACKGROUNDS:
+        row = rows["everything", background]
+        lines.append(
+            f"| {background} | {row['mean']:.4f} ± {row['mean_error']:.4f} "
+            f"| {(row['mean'] - TAU_OPS_NS) / row['mean_error']:+.1f} | {row['pull']:+.2f} "
+            f"| {row['width']:.2f} | {row['ops']:.4f} ± {row['ops_error']:.4f} "
+            f"| {row['deviance']:.2f} |"
         )
+    cases = []
+    for name in CASES:
+        values = [
+            f"{rows[name, b]['mean']:.3f} ± {rows[name, b]['mean_error']:.3f}" for b in BACKGROUNDS
+        ]
+        row = rows[name, "four-set"]
+        cases.append(
+            f"| {'nothing' if name == 'everything' else name} "
+            f"| {truth[name][0] / decays[name]:.4f} | {share[name]:.1f} | {' | '.join(values)} "
+            f"| {1e3 * row['sigma']:.1f} | {row['deviance']:.2f} |"
+        )
+    return _PAGE.format(
+        activity=ACTIVITY_MBQ,
+        tau=TAU_OPS_NS,
+        share=SHARE_OPS,
+        annihilation="{:g} to {:g}".format(*SELECT.annihilation_kev),
+        prompt="{:g} to {:g}".format(*SELECT.prompt_kev),
+        pair=SELECT.pair_window_ns,
+        verdict=(
+            f"The four-set background gives {best['mean']:.4f} ± {best['mean_error']:.4f} ns for "
+            f"{TAU_OPS_NS} ns, {abs(bias):.1f} of its errors away; the pulls of "
+            f"{len(best['tau'])} acquisitions have a width of {best['width']:.2f}. "
+            + ("It closes." if closes else "It does not close.")
+        ),
+        n=len(runs["everything"]),
+        n_case=len(runs["none of these"]),
+        triplets=round(truth["everything"].sum() / len(runs["everything"])),
+        random=share["everything"],
+        without=share["no 176Lu"],
+        all="\n".join(lines),
+        cases="\n".join(cases),
+    )
+
+
+if __name__ == "__main__":
+    main()

@@ -41,6 +41,7 @@ class Measured:
         return DelayedSpectrum.of(self.spectra, row, shape=shape.shares)
 
     def row(self, name):
+        """Return the row of a region."""
         return self.spectra.names.index(name)
 
 
