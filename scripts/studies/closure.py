@@ -5,6 +5,7 @@ each, randoms and scatter included, and the same with parts of the physics switc
 docs/studies/closure.md and its figure. Usage: python scripts/studies/closure.py [--seeds N]
 """
 
+import argparse
 from pathlib import Path
 
 import numpy as np
@@ -157,8 +158,8 @@ _PAGE = """\
 
 `scripts/studies/closure.py` made this page and its figure. A water cylinder of 200 mm diameter and
 180 mm length, filled uniformly with {activity:g} MBq of 44Sc, o-Ps mean life {tau} ns and share
-{share}, in the Vision Quadra of `psimg simulate` with its block readout, saturated energy scale, pile-up,
-dead time and 176Lu. Windows {annihilation} and {prompt} keV, pairs within {pair:g} ns; four delayed
+{share}, in the Vision Quadra of `psimg simulate` with its block readout, saturated energy scale,
+pile-up, dead time and 176Lu. Windows {annihilation} and {prompt} keV, pairs within {pair:g} ns; four delayed
 windows of each kind; response, intensities (`ps-ratio`) and lifetime are fitted.
 
 **{verdict}**
@@ -167,16 +168,16 @@ windows of each kind; response, intensities (`ps-ratio`) and lifetime are fitted
 
 ## All physics
 
-Mean over {n} acquisitions of {triplets:,} triplets in the cylinder each, {random:.0f} % of them random,
-most with a photon of 176Lu: without it there are {without:.0f} %.
+Mean over {n} acquisitions of {triplets:,} triplets in the cylinder each, {random:.0f} % of them
+random, most with a photon of 176Lu: without it there are {without:.0f} %.
 
-| background | mean tau_ops [ns] | bias / its error | mean pull | width of pulls | mean intensity_ops \
-| deviance / ndf |
+| background | mean tau_ops [ns] | bias / its error | mean pull | width of pulls \
+| mean intensity_ops | deviance / ndf |
 |---|---|---|---|---|---|---|
 {all}
 
-The deviance of `four-set` is a little above its number of degrees of freedom: scatter in the phantom
-gives the response a tail that one Gaussian has not. The lifetime does not feel it.
+The deviance of `four-set` is a little above its number of degrees of freedom: scatter in the
+phantom gives the response a tail that one Gaussian has not. The lifetime does not feel it.
 
 ## Parts of the physics left out
 
