@@ -159,8 +159,8 @@ _PAGE = """\
 `scripts/studies/closure.py` made this page and its figure. A water cylinder of 200 mm diameter and
 180 mm length, filled uniformly with {activity:g} MBq of 44Sc, o-Ps mean life {tau} ns and share
 {share}, in the Vision Quadra of `psimg simulate` with its block readout, saturated energy scale,
-pile-up, dead time and 176Lu. Windows {annihilation} and {prompt} keV, pairs within {pair:g} ns; four delayed
-windows of each kind; response, intensities (`ps-ratio`) and lifetime are fitted.
+pile-up, dead time and 176Lu. Windows {annihilation} and {prompt} keV, pairs within {pair:g} ns;
+four delayed windows of each kind; response, intensities (`ps-ratio`) and lifetime are fitted.
 
 **{verdict}**
 
