@@ -5,6 +5,7 @@ after a warm-up. Usage: python scripts/bench.py [NAME ...]
 """
 
 import json
+import os
 import resource
 import subprocess
 import sys
@@ -18,7 +19,7 @@ from pathlib import Path
 import numba as nb
 import numpy as np
 
-from psimg.core import Cylinder, Region, Sphere, VoxelGrid
+from psimg.core import NUCLIDES, Cylinder, Region, Sphere, VoxelGrid
 from psimg.core.scanner import SPEED_OF_LIGHT_MM_NS
 from psimg.events import (
     LifetimeEvents,
@@ -34,9 +35,21 @@ from psimg.io.quadra import BAD_TIME_NS
 from psimg.lifetime import FitOptions, LifetimeModel, bound_voxels, fit_spectrum, fit_voxels
 from psimg.lifetime._emg import bin_shares
 from psimg.lifetime._likelihood import poisson_deviance
+from psimg.simulate import (
+    Acquisition,
+    Detector,
+    Phantom,
+    PhantomRegion,
+    Physics,
+    ps_channels,
+    simulate_acquisition,
+)
+from psimg.simulate.phantoms import nema_iq
 from psimg.spectra import LifetimeSpectra, RegionCounter, SpectrumOptions, VoxelCounter
 
 REPEATS = 5
+GEANT4_DECAYS_PER_S = 110_000
+"""Of Geant4 11 on two cores for the same acquisition: a quoted figure, not measured here."""
 
 
 def best(action: Callable[[], object]) -> float:
@@ -417,6 +430,102 @@ def bench_sorted_chunks() -> None:
     report("sort_chunks, sorted", n * n_chunk, seconds, n * n_chunk, best(straightforward))
 
 
+def four_inserts() -> Phantom:
+    """Return the phantom of the shared Geant4 acquisition."""
+    body = Cylinder(name="body", centre_mm=(0.0, 0.0, 0.0), radius_mm=100.0, half_length_mm=150.0)
+    regions = [PhantomRegion(name="body", shapes=(body,))]
+    for i, tau in enumerate((1.6, 2.0, 2.5, 3.0)):
+        x, y = ((50.0, 0.0), (0.0, 50.0), (-50.0, 0.0), (0.0, -50.0))[i]
+        insert = Cylinder(name="i", centre_mm=(x, y, 0.0), radius_mm=20.0, half_length_mm=40.0)
+        regions.append(
+            PhantomRegion(
+                name=f"i{i}", shapes=(insert,), activity_mbq=0.25, channels=ps_channels(tau)
+            )
+        )
+    return Phantom(regions=tuple(regions))
+
+
+def acquisition(phantom: Phantom, n_decays: float, *, attenuation: bool = True) -> Acquisition:
+    """Return an acquisition like the shared Geant4 one, at 1 MBq."""
+    return Acquisition(
+        phantom=phantom,
+        isotope=NUCLIDES["Sc-44"],
+        detector=Detector(
+            inner_radius_mm=410.0, thickness_mm=20.0, length_mm=1060.0, crystals_around=800,
+            crystals_along=331, block_around=8, block_along=8, position_radius_mm=420.0,
+            crt_ns=0.25, energy_fwhm=0.1, integration_ns=1e6,
+        ),
+        duration_s=1e-6 * n_decays,
+        activity_mbq=1.0,
+        physics=Physics(
+            attenuation=attenuation, acollinearity_fwhm_deg=0.0, lutetium=False, pile_up=False
+        ),
+    )  # fmt: skip
+
+
+def simulate_through(wanted: Acquisition) -> int:
+    """Simulate an acquisition and keep nothing; return the number of singles."""
+    pieces = simulate_acquisition(wanted, rng=np.random.default_rng(1))
+    return sum(len(piece.singles) for piece in pieces)
+
+
+def in_child(*arguments: str, **environment: str) -> dict[str, float]:
+    """Run a part of this script in a process of its own and return what it prints."""
+    command = [sys.executable, __file__, *arguments]
+    done = subprocess.run(
+        command, check=True, capture_output=True, text=True, env=os.environ | environment
+    )
+    return dict(json.loads(done.stdout))
+
+
+def bench_simulate() -> None:
+    """Decays with their photons from phantom to singles, on all cores.
+
+    Baselines: the same loops as plain Python, on one core; and the quoted figure of Geant4.
+    """
+    n, inserts = 1_000_000, four_inserts()
+    nema = nema_iq(sphere_kbq_ml=8.0, background_kbq_ml=1.0)
+    slow = in_child("simulate-plain-here", NUMBA_DISABLE_JIT="1")
+    for name, wanted in (
+        ("simulate, four inserts", acquisition(inserts, n)),
+        ("simulate, no scatter in the phantom", acquisition(inserts, n, attenuation=False)),
+        ("simulate, NEMA phantom", acquisition(nema, n)),
+    ):
+        seconds = best(lambda wanted=wanted: simulate_through(wanted))
+        more: dict[str, float] = {"million_per_s": round(1e-6 * n / seconds, 3)}
+        if wanted.phantom is inserts and wanted.physics.attenuation:
+            more["ratio_to_quoted_geant4"] = round(n / seconds / GEANT4_DECAYS_PER_S, 2)
+        report(
+            f"{name} (baseline: plain Python)", n, seconds, int(slow["n"]), slow["seconds"], **more
+        )
+    once, four = (in_child("simulate-memory-here", str(times * n)) for times in (1, 4))
+    line = {
+        "name": "simulate, peak memory at 1x and 4x the duration",
+        "n": n,
+        "peak_mb": once["peak_mb"],
+        "peak_mb_4x": four["peak_mb"],
+    }
+    print(json.dumps(line), flush=True)
+
+
+def simulate_plain_here() -> None:
+    """Time a few thousand decays, where NUMBA_DISABLE_JIT is set."""
+    n, inserts = 3000, four_inserts()
+    simulate_through(acquisition(inserts, 100))
+    seconds = []
+    for _ in range(2):
+        start = time.perf_counter()
+        simulate_through(acquisition(inserts, n))
+        seconds.append(time.perf_counter() - start)
+    print(json.dumps({"n": n, "seconds": min(seconds)}))
+
+
+def simulate_memory_here(n_decays: float) -> None:
+    simulate_through(acquisition(four_inserts(), n_decays))
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e6
+    print(json.dumps({"peak_mb": round(peak, 1)}))
+
+
 BENCHES = {
     "triplets": bench_triplets,
     "locate": bench_locate_and_bin,
@@ -424,12 +533,19 @@ BENCHES = {
     "quadra": bench_quadra_file,
     "histogram-memory": bench_histogram_memory,
     "sorted-chunks": bench_sorted_chunks,
+    "simulate": bench_simulate,
 }
 
 
 if __name__ == "__main__":
     if sys.argv[1:] == ["histogram-memory-here"]:
         histogram_memory_here()
+        sys.exit()
+    if sys.argv[1:] == ["simulate-plain-here"]:
+        simulate_plain_here()
+        sys.exit()
+    if sys.argv[1:2] == ["simulate-memory-here"]:
+        simulate_memory_here(float(sys.argv[2]))
         sys.exit()
     for chosen in sys.argv[1:] or BENCHES:
         BENCHES[chosen]()
