@@ -26,7 +26,9 @@ def run(monkeypatch, capsys):
     root.handlers[:] = handlers
 
 
-@pytest.mark.parametrize("command", ["demo", "run", "inspect", "calibrate", "plan", "fit"])
+@pytest.mark.parametrize(
+    "command", ["demo", "run", "inspect", "calibrate", "plan", "fit", "simulate"]
+)
 def test_every_command_has_help_with_an_example(run, command):
     status, out, _ = run(command, "--help")
 
