@@ -56,6 +56,8 @@ def _options(
     # On the handler, not the logger: psimg.log holds every line whatever is shown here.
     handler.setLevel(logging.INFO if verbose else logging.ERROR)
     logging.basicConfig(format="%(levelname)s %(name)s: %(message)s", handlers=[handler])
+    if verbose:
+        logging.getLogger("psimg").setLevel(logging.INFO)
     if version:
         import importlib.metadata
 

@@ -227,7 +227,7 @@ def _regions(phantom: Phantom) -> list[dict[str, Any]]:
 
 
 def _channel(channel: Channel) -> dict[str, Any]:
-    return {"name": channel.name, "tau_ns": channel.tau_ns, "share": channel.share}
+    return {"name": channel.name, "tau_ns": channel.tau_ns, "share": round(channel.share, 12)}
 
 
 def _from_maps(channels: list[dict[str, Any]], *, has_tau: bool, has_share: bool) -> None:

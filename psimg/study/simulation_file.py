@@ -26,14 +26,16 @@ from psimg.simulate.phantom import (
 )
 from psimg.simulate.values import Acquisition
 from psimg.study.settings_file import Layout, check_settings, of_file, read_toml
-from psimg.study.simulation_sections import (
-    PHANTOM_SPECS,
+from psimg.study.simulation_parts import (
     ChannelSpec,
     LineSpec,
     PointSpec,
     RegionSpec,
-    ScannerSection,
     ShapeSpec,
+)
+from psimg.study.simulation_sections import (
+    PHANTOM_SPECS,
+    ScannerSection,
     SimulationFile,
     VoxelSection,
 )
@@ -160,8 +162,7 @@ def _prepare(path: Path, settings: SimulationFile) -> Simulation:
     base, simulation = path.parent, settings.simulation
     phantom = _phantom(base, settings)
     find_material(settings.scanner.material)
-    for below, above in phantom.displaced():
-        log.info("region %r displaces a part of region %r", above, below)
+    _log_displaced(phantom)
     acquisition = Acquisition(
         phantom=phantom,
         isotope=find_isotope(simulation.isotope),
@@ -184,6 +185,13 @@ def _prepare(path: Path, settings: SimulationFile) -> Simulation:
             study=_normal(base, output.study) if output.study is not None else None,
         )
     )
+
+
+def _log_displaced(phantom: Phantom) -> None:
+    pairs = phantom.displaced()
+    for above in dict.fromkeys(above for _, above in pairs):
+        below = ", ".join(repr(name) for name, other in pairs if other == above)
+        log.info("region %r displaces a part of %s", above, below)
 
 
 def _detector(section: ScannerSection) -> Detector:
