@@ -40,6 +40,25 @@ def order_in_time(
 
 
 @nb.njit(**JIT)
+def merge(one: NDArray[np.float64], other: NDArray[np.float64], out: NDArray[np.float64]) -> None:
+    """Merge hits in the order of their times; those of ``one`` come before equal ones of ``other``.
+
+    one (H, 8), other (G, 8), both in time order; out (H + G, 8).
+    """
+    i, j = 0, 0
+    for row in range(len(out)):
+        from_one = j == len(other)
+        if i < len(one) and not from_one:
+            from_one = one[i, HIT_TIME] <= other[j, HIT_TIME]
+        for k in range(out.shape[1]):
+            out[row, k] = one[i, k] if from_one else other[j, k]
+        if from_one:
+            i += 1
+        else:
+            j += 1
+
+
+@nb.njit(**JIT)
 def keep_free(
     hits: NDArray[np.float64],
     first: int,

@@ -49,7 +49,7 @@ from psimg.simulate.physics import (
     positrons_of,
     scatter_table,
 )
-from psimg.simulate.stream import Stream, in_order
+from psimg.simulate.stream import Stream, in_order, merged
 from psimg.simulate.values import Acquisition, Simulated
 
 log = logging.getLogger(__name__)
@@ -205,6 +205,7 @@ def _run_block(
             state, low, high, setup.rate, setup.loss, setup.paths, setup.sources, setup.lifetimes,
             setup.positrons, setup.switches, *matter, *detectors, hits, truth,
         )  # fmt: skip
+        n_own = h
         if d >= 0 and h >= 0 and setup.lutetium_rate > 0.0:
             d, h = simulate_lutetium(
                 state, start, stop, setup.lutetium_rate, setup.electron,
@@ -212,5 +213,6 @@ def _run_block(
                 *matter, *detectors, hits, h, truth, d,
             )  # fmt: skip
         if d >= 0 and h >= 0:
-            return in_order(hits[:h]), truth[:d]
+            # Each part is nearly in order; both together are not.
+            return merged(in_order(hits[:n_own]), in_order(hits[n_own:h])), truth[:d]
         n_hit, n_decay = n_hit * (1 + (h < 0)), n_decay * (1 + (d < 0))

@@ -66,11 +66,9 @@ class Detector:
     """Highest energy recorded [keV]; more is lost. None without a limit."""
     saturation_kev: float | None = None
     """End of the energy scale: more is recorded as this. None without an end [keV]."""
-    tot_scale_ns: float | None = None
-    """With ``tot_kev``: energies E are recorded as times over threshold
-    ``tot_scale_ns * ln(1 + E / tot_kev)``. None for a scanner that measures energies."""
-    tot_kev: float | None = None
-    """Where the time over threshold turns from rising straight to logarithmic [keV]."""
+    tot_ns: tuple[float, float, float, float] | None = None
+    """(a, b, c, d) of the time over threshold that stands in for an energy E [keV], a + b ln(E + c)
+    + d ln(E + c)^2, not below 0, and held beyond its maximum; None where energies are measured."""
     integration_ns: float = 200.0
     """What arrives in a block within this time of its first deposit adds to it [ns]."""
     dead_ns: float = 0.0
@@ -104,8 +102,11 @@ class Detector:
                 raise SettingsError(f"{name} = {value:g}: expected zero or more")
         if self.packing > 1:
             raise SettingsError(f"packing = {self.packing:g}: expected a share, at most 1")
-        if (self.tot_scale_ns is None) != (self.tot_kev is None):
-            raise SettingsError("tot_scale_ns and tot_kev describe one curve; give both or neither")
+        if self.tot_ns is not None and not (self.tot_ns[1] > 0 and self.tot_ns[2] >= 0):
+            raise SettingsError(
+                f"tot_ns = {list(self.tot_ns)}: expected a curve that rises from low energies on, "
+                "[a, b, c, d] of a + b ln(E + c) + d ln(E + c)^2 with b above zero and c not below"
+            )
         if self.n_modules:
             self._check_modules()
         if self.offset_ns is not None:
@@ -164,9 +165,13 @@ class Detector:
 
     def time_over_threshold(self, energy_kev: NDArray[np.float64]) -> NDArray[np.float64]:
         """Return the (N,) times over threshold of energies [ns]."""
-        if self.tot_scale_ns is None or self.tot_kev is None:
+        if self.tot_ns is None:
             raise SettingsError(f"detector {self.name!r} measures energies")
-        return np.asarray(self.tot_scale_ns * np.log1p(np.maximum(energy_kev, 0.0) / self.tot_kev))
+        a, b, c, d = self.tot_ns
+        log = np.log(np.maximum(energy_kev, 0.0) + max(c, 1e-9))
+        if d < 0:
+            log = np.minimum(log, -0.5 * b / d)
+        return np.asarray(np.maximum(0.0, a + b * log + d * log * log))
 
     def scanner(self) -> Scanner:
         """Return what a study needs to know of this detector."""
@@ -175,7 +180,7 @@ class Detector:
             radius_mm=self.placed_radius_mm,
             length_mm=self.length_mm,
             crt_ns=self.crt_ns,
-            energy_fwhm=None if self.tot_scale_ns is not None else self.energy_fwhm or None,
+            energy_fwhm=None if self.tot_ns is not None else self.energy_fwhm or None,
             crystals_around=None,
             source="the detector of a simulation",
         )
@@ -203,4 +208,9 @@ def find_detector(name: str) -> Detector:
 def detectors() -> dict[str, Detector]:
     """Return the detectors of the known scanners by their names."""
     text = resources.files("psimg.simulate").joinpath("detectors.toml").read_text(encoding="utf-8")
-    return {name: Detector(name=name, **keys) for name, keys in tomllib.loads(text).items()}
+    found = {}
+    for name, keys in tomllib.loads(text).items():
+        if "tot_ns" in keys:
+            keys["tot_ns"] = tuple(keys["tot_ns"])
+        found[name] = Detector(name=name, **keys)
+    return found

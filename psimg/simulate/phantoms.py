@@ -29,10 +29,10 @@ def nema_iq(
 ) -> Phantom:
     """Return the NEMA image-quality phantom: body, lung insert, six spheres.
 
-    The origin is the middle of the circle of spheres. Inner dimensions (NEMA NU 2-2018): the body is
-    a half cylinder of 147 mm radius above two quarter cylinders of 77 mm radius and what lies between
-    them, 180 mm long, in PMMA 3 mm thick; the spheres are 70 mm from one end; the lung insert, 50 mm
-    across, runs through the whole length. Sphere walls are left out.
+    The origin is the middle of the circle of spheres. Inner dimensions (NEMA NU 2-2018): the body
+    is a half cylinder of 147 mm radius above two quarter cylinders of 77 mm radius and what lies
+    between them, 180 mm long, in PMMA 3 mm thick; the spheres are 70 mm from one end; the lung
+    insert, 50 mm across, runs through the whole length. Sphere walls are left out.
 
     Parameters
     ----------

@@ -24,7 +24,7 @@ from psimg.simulate._readout import (
     N_HIT,
     Response,
 )
-from psimg.simulate._stream import START, keep_free, order_in_time
+from psimg.simulate._stream import START, keep_free, merge, order_in_time
 from psimg.simulate.values import Acquisition, Decays, Simulated
 
 FloatArray = NDArray[np.float64]
@@ -34,6 +34,13 @@ def in_order(hits: FloatArray) -> FloatArray:
     """Return hits in the order of their times."""
     out = np.empty_like(hits)
     order_in_time(hits, np.empty(len(hits), np.int64), out)
+    return out
+
+
+def merged(one: FloatArray, other: FloatArray) -> FloatArray:
+    """Return hits of two tables in time order."""
+    out = np.empty((len(one) + len(other), N_HIT))
+    merge(one, other, out)
     return out
 
 
@@ -71,7 +78,7 @@ class Stream:
         )
         self._n_decay += len(truth)
         if len(self._held):
-            hits = in_order(np.concatenate([self._held, hits]))
+            hits = merged(self._held, hits)
         n = int(np.searchsorted(hits[:, HIT_TIME], end - self._early))
         self._held = hits[n:].copy()
         hits = hits[:n]
@@ -103,7 +110,7 @@ class Stream:
         if detector.saturation_kev is not None:
             energy = np.minimum(energy, detector.saturation_kev)
         label = hits[:, HIT_AROUND] * detector.crystals_along + hits[:, HIT_ALONG]
-        has_tot = detector.tot_scale_ns is not None
+        has_tot = detector.tot_ns is not None
         return Singles(
             time_ns=hits[:, HIT_TIME],
             position_mm=hits[:, HIT_X : HIT_X + 3],
