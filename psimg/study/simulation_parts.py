@@ -132,9 +132,9 @@ class RegionSpec(LifetimeKeys, ShapeKeys):
     name: str
     """Name in the files that are written."""
     shapes: tuple[ShapeSpec, ...] = ()
-    """Several shapes in place of the one above: ``[{ shape = ..., centre_mm = ... }, ...]``."""
+    """Several shapes in place of ``shape`` and what goes with it: ``[{ shape = ..., centre_mm = ... }, ...]``."""
     material: str = "water"
-    """What it is made of."""
+    """What it is made of; see below."""
     activity_mbq: float | None = None
     """Activity in what is not displaced, at the start of the scan [MBq]."""
     activity_kbq_ml: float | None = None

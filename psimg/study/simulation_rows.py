@@ -50,7 +50,7 @@ def simulated(
 
 def is_gate9(path: Path, detector: Detector) -> bool:
     """Whether singles go to this file in the layout of GATE 9, which has energies only."""
-    return path.suffix.lower() == ".root" and detector.tot_scale_ns is None
+    return path.suffix.lower() == ".root" and detector.tot_ns is None
 
 
 def singles_rows(singles: Singles, *, gate9: bool) -> Rows:

@@ -229,11 +229,12 @@ def windows_of(
     if saturation is not None and annihilation[1] < saturation <= prompt[1]:
         # All that is above the end of the scale is recorded there.
         prompt = min(prompt[0], 0.999 * saturation), math.inf
-    if detector.tot_scale_ns is None:
+    if detector.tot_ns is None:
         return annihilation, prompt, "kev"
     ends = np.array([*annihilation, *prompt])
     a, b, c, d = (float(t) for t in detector.time_over_threshold(ends))
-    return (a, b), (c, d), "tot_ns"
+    # Where the curve has become flat, the window is open.
+    return (a, b), (c, d if d > 1.05 * c else math.inf), "tot_ns"
 
 
 def _compton_edge(kev: float) -> float:

@@ -3,6 +3,7 @@ import json
 import logging
 import shutil
 from collections import namedtuple
+from pathlib import Path
 
 import nibabel as nib
 import numpy as np
@@ -13,10 +14,12 @@ from numpy.testing import assert_allclose, assert_array_equal
 from psimg.core import FileError, SettingsError
 from psimg.core.isotopes import find_isotope
 from psimg.io import open_input
-from psimg.simulate import Detector, detector
+from psimg.simulate import Detector, detector, detectors
 from psimg.study import read_simulation, read_study, run_and_write, run_simulation
 from psimg.study.simulation_rows import measure_size
 from psimg.study.simulation_study import windows_of
+
+ROOT = Path(__file__).parents[2]
 
 HEAD = """
 [simulation]
@@ -53,8 +56,7 @@ crystals_around = 312
 crt_ns = 0.5
 energy_fwhm = 0.2
 threshold_kev = 50.0
-tot_scale_ns = 10.0
-tot_kev = 60.0
+tot_ns = [-80.0, 16.0, 60.0, 0.0]
 """
 
 
@@ -98,6 +100,17 @@ def test_a_simulation_writes_singles_truth_and_what_they_are(tmp_path):
     assert sorted(p.name for p in tmp_path.iterdir()) == [
         "sim.toml", "singles.json", "singles.root", "truth.root",
     ]  # fmt: skip
+
+
+@pytest.mark.parametrize("preset", detectors())
+def test_every_preset_simulates_and_its_study_is_one_psimg_takes(tmp_path, preset):
+    scanner = f'[scanner]\npreset = "{preset}"\n'
+    path = write_spec(tmp_path, BALL, '[output]\nstudy = "study.toml"\n', scanner=scanner)
+
+    result = run_simulation(read_simulation(path, duration_s=1e-5))
+
+    assert result.n_singles > 0
+    assert read_study(tmp_path / "study.toml").scanner.radius_mm > 200.0
 
 
 @pytest.mark.parametrize("ending", ["root", "csv", "npz"])
@@ -161,7 +174,7 @@ def test_the_study_that_comes_with_it_runs(tmp_path):
 def test_windows_of_plastic_are_about_the_compton_edges():
     plastic = Detector(
         material="plastic-scintillator", inner_radius_mm=380.0, thickness_mm=25.0, length_mm=500.0,
-        crystals_around=312, crt_ns=0.5, energy_fwhm=0.1, tot_scale_ns=10.0, tot_kev=60.0,
+        crystals_around=312, crt_ns=0.5, energy_fwhm=0.1, tot_ns=(-80.0, 16.0, 60.0, 0.0),
     )  # fmt: skip
 
     annihilation, prompt, unit = windows_of(plastic, find_isotope("Sc-44"))
@@ -494,3 +507,16 @@ def test_voxels_need_their_own_activity_beside_other_sources(tmp_path):
 def test_a_missing_file_is_named(tmp_path):
     with pytest.raises(FileError, match=r"no\.toml: no such simulation file"):
         read_simulation(tmp_path / "no.toml")
+
+
+def test_the_example_simulates_and_its_study_is_one_psimg_takes(tmp_path):
+    data = tmp_path / "data"
+    data.mkdir()
+    shutil.copy(ROOT / "data" / "nema_quadra.toml", data)
+    simulation = read_simulation(data / "nema_quadra.toml", duration_s=1e-4)
+
+    run_simulation(simulation)
+
+    study = read_study(tmp_path / "results" / "nema_quadra" / "study.toml")
+    assert study.settings.select.prompt_kev == (700.0, np.inf)
+    assert [region.name for region in study.regions[-2:]] == ["sphere_28mm", "sphere_37mm"]
