@@ -141,27 +141,35 @@ def _scanner(base: Path, given: Any) -> Any:
     if not isinstance(given, dict):
         return given
     keys = dict(given)
-    if isinstance(keys.get("offset_ns"), str):
-        keys["offset_ns"] = _read_offsets(base / keys["offset_ns"])
-    elif isinstance(keys.get("offset_ns"), list):
-        keys["offset_ns"] = np.array(keys["offset_ns"], dtype=np.float64)
+    if "offset_ns" in keys:
+        keys["offset_ns"] = _offsets(base, keys["offset_ns"])
     if isinstance(keys.get("preset"), str):
         preset = find_detector(keys["preset"])
         return {f.name: getattr(preset, f.name) for f in fields(Detector)} | keys
     return keys
 
 
-def _read_offsets(path: Path) -> NDArray[np.float64]:
-    try:
-        return np.atleast_1d(np.loadtxt(path, dtype=np.float64))
-    except (OSError, ValueError) as error:
-        raise FileError(f"{path}: not a text of one offset a line ({error})") from error
+def _offsets(base: Path, given: Any) -> NDArray[np.float64]:
+    """Return the offsets that a list holds, or a file that is named."""
+    if isinstance(given, str):
+        try:
+            return np.atleast_1d(np.loadtxt(base / given, dtype=np.float64))
+        except (OSError, ValueError) as error:
+            raise FileError(f"{base / given}: not a text of one offset a line ({error})") from error
+    if not isinstance(given, list) or not all(isinstance(x, int | float) for x in given):
+        raise SettingsError(
+            "scanner.offset_ns: expected a list of numbers, or the name of a file with one a line"
+        )
+    return np.array(given, dtype=np.float64)
 
 
 def _prepare(path: Path, settings: SimulationFile) -> Simulation:
     base, simulation = path.parent, settings.simulation
     phantom = _phantom(base, settings)
     find_material(settings.scanner.material)
+    for name in (*phantom.names, *(line.name for line in phantom.lines)):
+        if not name.strip() or not name.isprintable():
+            raise SettingsError(f"name {name!r} of a part of the phantom: expected a word")
     _log_displaced(phantom)
     acquisition = Acquisition(
         phantom=phantom,
@@ -181,7 +189,7 @@ def _prepare(path: Path, settings: SimulationFile) -> Simulation:
             acquisition=acquisition,
             singles=singles,
             summary=singles.with_suffix(".json"),
-            truth=_table(base, "truth", output.truth) if output.truth else None,
+            truth=None if output.truth is False else _table(base, "truth", output.truth),
             study=_normal(base, output.study) if output.study is not None else None,
         )
     )

@@ -1,6 +1,7 @@
 """The parts of a simulation's phantom, key by key: regions, points, lines."""
 
 import difflib
+import math
 from dataclasses import dataclass, fields
 from typing import Any, Literal
 
@@ -106,6 +107,8 @@ class ShapeKeys:
         if isinstance(self.half_length_mm, tuple) != (self.shape == "box"):
             wanted = "one number per axis" if self.shape == "box" else "one number"
             raise SettingsError(f"half_length_mm of a {self.shape}: expected {wanted}")
+        if not all(map(math.isfinite, self.centre_mm or ())):
+            raise SettingsError(f"centre_mm = {list(self.centre_mm or ())} is not finite")
         kinds: dict[str, Any] = {
             "sphere": Sphere, "cylinder": Cylinder, "half-cylinder": HalfCylinder, "box": Box,
         }  # fmt: skip
@@ -132,7 +135,8 @@ class RegionSpec(LifetimeKeys, ShapeKeys):
     name: str
     """Name in the files that are written."""
     shapes: tuple[ShapeSpec, ...] = ()
-    """Several shapes in place of ``shape`` and what goes with it: ``[{ shape = ..., centre_mm = ... }, ...]``."""
+    """Several shapes in place of ``shape`` and what goes with it:
+    ``[{ shape = ..., centre_mm = ... }, ...]``."""
     material: str = "water"
     """What it is made of; see below."""
     activity_mbq: float | None = None

@@ -25,9 +25,9 @@ Rows = dict[str, NDArray[Any]]
 TRUTH_TREE = "Decays"
 LUTETIUM = 255
 """Channel of the truth for decays of 176Lu."""
-DECIMALS: Mapping[str, int] = {
-    "time_ns": 4, "energy_kev": 3, "tot_ns": 4, "x_mm": 3, "y_mm": 3, "z_mm": 3, "life_ns": 4,
-}  # fmt: skip
+DECIMALS: Mapping[str, int] = {"time_ns": 4, "energy_kev": 3, "tot_ns": 4, "life_ns": 4} | {
+    f"{what}{axis}_mm": 3 for what in ("", "emission_", "annihilation_") for axis in "xyz"
+}
 """Digits of a text table."""
 
 PILOT_DECAYS = 20_000

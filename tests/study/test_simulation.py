@@ -340,6 +340,29 @@ def test_a_simulation_stopped_half_way_leaves_nothing(tmp_path, error, raised):
     assert [p.name for p in tmp_path.iterdir()] == ["sim.toml"]
 
 
+@pytest.mark.parametrize("ending", ["root", "csv", "npz"])
+def test_a_scan_without_decays_is_no_error(tmp_path, ending):
+    output = f'[output]\nsingles = "s.{ending}"\ntruth = "t.{ending}"\n'
+
+    result = run_simulation(read_simulation(write_spec(tmp_path, BALL, output), duration_s=1e-12))
+
+    assert (result.n_decays, result.n_singles) == (0, 0)
+    assert json.loads((tmp_path / "s.json").read_text())["singles_per_decay"] is None
+
+
+def test_voxels_without_matter_may_lie_in_the_detectors(tmp_path):
+    density = np.zeros((10, 10, 3))
+    density[3:7, 3:7] = 1.0
+    for name, values in (("d", density), ("a", density)):
+        write_image(tmp_path / f"{name}.nii.gz", values, size=80.0, origin=-360.0)
+    spec = '[phantom.voxels]\nactivity = "a.nii.gz"\n'
+
+    path = write_spec(tmp_path, spec + 'density = "d.nii.gz"\n')
+    assert read_simulation(path).acquisition.phantom.reach_mm == pytest.approx(160 * np.sqrt(2))
+    with pytest.raises(SettingsError, match=r"the phantom reaches 565\.7 mm from the axis"):
+        read_simulation(write_spec(tmp_path, spec))
+
+
 def test_progress_goes_up_to_the_decays_expected(tmp_path):
     calls = []
     simulation = read_simulation(write_spec(tmp_path, BALL), duration_s=0.004)
@@ -452,6 +475,33 @@ CASES = {
     "a point outside": (
         {}, (BALL, '[[points]]\nname = "p"\nposition_mm = [0, 80, 0]\nactivity_mbq = 1\n'),
         r"source 'p' lies outside every region",
+    ),
+    "a point at no number": (
+        {}, (BALL, '[[lines]]\nname = "l"\nstart_mm = [0, nan, 0]\nend_mm = [0, 0, 0]\n'
+             "activity_mbq = 1.0\n"),
+        r"source 'l' lies outside every region",
+    ),
+    "a phantom too wide": (
+        {}, ('[phantom]\npreset = "cylinder"\nradius_mm = 420.0\n',),
+        r"the phantom reaches 420 mm from the axis, into the detectors, which begin at 410 mm",
+    ),
+    "a centre that is no number": (
+        {}, (BALL.replace("[0.0, 0", "[nan, 0"),), r"region 'ball': centre_mm = \[nan, .* not f",
+    ),
+    "a part without a name": (
+        {}, (BALL.replace('"ball"', '" "'),), r"name ' ' of a part of the phantom: expected a word",
+    ),
+    "acollinearity below zero": (
+        {}, (BALL, "[physics]\nacollinearity_fwhm_deg = -1\n"),
+        r"physics: acollinearity_fwhm_deg = -1: expected 0 to below 90",
+    ),
+    "offsets that are words": (
+        {"scanner": SCANNER + 'offset_ns = ["a"]\n'}, (BALL,),
+        r"scanner\.offset_ns: expected a list of numbers, or the name of a file",
+    ),
+    "offsets that are not there": (
+        {"scanner": SCANNER + 'offset_ns = "none.txt"\n'}, (BALL,),
+        r"none\.txt: not a text of one offset a line",
     ),
     "two of one name": ({}, (BALL, BALL), r"two parts of the phantom are called 'ball'"),
     "unknown ending": (
