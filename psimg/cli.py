@@ -56,6 +56,8 @@ def _options(
     # On the handler, not the logger: psimg.log holds every line whatever is shown here.
     handler.setLevel(logging.INFO if verbose else logging.ERROR)
     logging.basicConfig(format="%(levelname)s %(name)s: %(message)s", handlers=[handler])
+    if verbose:
+        logging.getLogger("psimg").setLevel(logging.INFO)
     if version:
         import importlib.metadata
 
@@ -104,6 +106,37 @@ def run(
         print(f"psimg: warning: {warning}", file=sys.stderr)
     _print_regions(result.regions)
     _print_places(checked.directory)
+
+
+@app.command(
+    epilog="Example: psimg simulate data/nema_quadra.toml --duration-s 0.1",
+    help="Simulate an acquisition: from a description of scanner and phantom to singles, with the "
+    "truth of every decay.",
+)
+@_command
+def simulate(
+    spec: Annotated[Path, typer.Argument(metavar="SPEC.toml", help="The simulation file.")],
+    overwrite: Annotated[
+        bool, typer.Option(help="Replace the files of an earlier simulation.")
+    ] = False,
+    seed: Annotated[int | None, typer.Option(min=0, help="Seed in place of the file's.")] = None,
+    duration_s: Annotated[
+        float | None, typer.Option(help="Length of the scan in place of the file's [s].")
+    ] = None,
+) -> None:
+    """Simulate and print what was written."""
+    from psimg.study import read_simulation, run_simulation
+
+    checked = read_simulation(spec, seed=seed, duration_s=duration_s)
+    with _Bars() as bars:
+        result = run_simulation(checked, overwrite=overwrite, progress=bars.update)
+    print(f"decays              {result.n_decays:>14,}  expected {result.expected_decays:,.0f}")
+    print(f"decays of 176Lu     {result.n_lutetium:>14,}")
+    print(f"singles             {result.n_singles:>14,}")
+    print(f"singles per decay   {result.singles_per_decay:>14.4f}")
+    print(f"singles per second  {result.n_singles / result.duration_s:>14.4g}")
+    for path in result.files:
+        print(f"written: {path}  {path.stat().st_size / 1e6:.3g} MB")
 
 
 @app.command(

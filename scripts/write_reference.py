@@ -1,4 +1,4 @@
-"""Write docs/study_file.md from the settings' own docstrings and defaults."""
+"""Write docs/study_file.md and docs/simulation_file.md from the settings' own docstrings."""
 
 import ast
 import inspect
@@ -9,15 +9,24 @@ from typing import Any
 
 from psimg.io import ColumnSpec
 from psimg.lifetime import Component, Response
-from psimg.study import sections
+from psimg.simulate import MATERIALS, Physics
+from psimg.study import sections, simulation_parts, simulation_sections
 
-PAGE = Path(__file__).parents[1] / "docs" / "study_file.md"
+DOCS = Path(__file__).parents[1] / "docs"
 INTRO = """\
 # The study file
 
 `scripts/write_reference.py` made this page from the code. A study is a TOML file; paths in it are
 relative to it. An unknown key is an error that names the nearest known one. Windows hold both their
 ends.
+"""
+SIMULATION_INTRO = """\
+# The simulation file
+
+`scripts/write_reference.py` made this page from the code; [simulation.md](simulation.md) says how
+to write one. A simulation is a TOML file for `psimg simulate`; paths in it are relative to it. An
+unknown key is an error that names the nearest known one. With a preset in `[scanner]`, the defaults
+there are the preset's.
 """
 
 
@@ -86,5 +95,28 @@ def page() -> str:
     return "\n".join(lines).replace("``", "`")
 
 
+def simulation_page() -> str:
+    lines = [SIMULATION_INTRO]
+    for title, kind in (
+        ("[simulation]", simulation_sections.SimulationSection),
+        ("[scanner]", simulation_sections.ScannerSection),
+        ('[phantom] with preset = "nema-iq"', simulation_sections.NemaSection),
+        ('[phantom] with preset = "cylinder"', simulation_sections.CylinderSection),
+        ("[phantom.voxels]", simulation_sections.VoxelSection),
+        ("[[regions]]", simulation_parts.RegionSpec),
+        ("[[points]]", simulation_parts.PointSpec),
+        ("[[lines]]", simulation_parts.LineSpec),
+        ("channels: each", simulation_parts.ChannelSpec),
+        ("[physics]", Physics),
+        ("[output]", simulation_sections.SimulationOutput),
+    ):
+        lines += section(title, kind)
+    lines += ["## Materials", "", "| name | density [g/cm3] | from |", "|---|---|---|"]
+    for name, material in MATERIALS.items():
+        lines.append(f"| `{name}` | {material.density_g_cm3:g} | {material.source} |")
+    return "\n".join(lines).replace("``", "`") + "\n"
+
+
 if __name__ == "__main__":
-    PAGE.write_text(page())
+    (DOCS / "study_file.md").write_text(page())
+    (DOCS / "simulation_file.md").write_text(simulation_page())

@@ -26,7 +26,9 @@ def run(monkeypatch, capsys):
     root.handlers[:] = handlers
 
 
-@pytest.mark.parametrize("command", ["demo", "run", "inspect", "calibrate", "plan", "fit"])
+@pytest.mark.parametrize(
+    "command", ["demo", "run", "inspect", "calibrate", "plan", "fit", "simulate"]
+)
 def test_every_command_has_help_with_an_example(run, command):
     status, out, _ = run(command, "--help")
 
@@ -199,3 +201,54 @@ def test_fit_explains_what_is_wrong_in_one_line(run, spectrum, options, message)
     assert err.startswith("psimg: ")
     assert err.count("\n") == 1
     assert message in err
+
+
+SIMULATION = """
+[simulation]
+isotope = "Sc-44"
+duration_s = 100.0
+[scanner]
+inner_radius_mm = 400.0
+thickness_mm = 20.0
+length_mm = 1000.0
+crystals_around = 700
+crt_ns = 0.2
+energy_fwhm = 0.1
+[phantom]
+preset = "cylinder"
+activity_mbq = 5.0
+"""
+
+
+def test_simulate_prints_counts_and_files(run, tmp_path):
+    spec = tmp_path / "sim.toml"
+    spec.write_text(SIMULATION)
+
+    status, out, _ = run("simulate", str(spec), "--duration-s", "0.0002", "--seed", "3")
+
+    assert status == 0
+    assert "expected 1,000" in out
+    assert "singles per decay" in out
+    for name in ("singles.root", "truth.root", "singles.json"):
+        assert f"written: {tmp_path / name}" in out
+    summary = json.loads((tmp_path / "singles.json").read_text())
+    assert (summary["seed"], summary["duration_s"]) == (3, 0.0002)
+    assert summary["settings"]["simulation"]["seed"] == 3
+
+
+def test_simulate_explains_what_is_wrong_in_one_line(run, tmp_path):
+    spec = tmp_path / "sim.toml"
+    spec.write_text(SIMULATION)
+    (tmp_path / "truth.root").touch()
+
+    status, out, err = run("simulate", str(spec), "--duration-s", "0.0002")
+    assert (status, out) == (1, "")
+    assert err == (
+        f"psimg: {tmp_path / 'truth.root'}: exists already; use --overwrite to replace it, or "
+        "choose another name\n"
+    )
+    spec.write_text(SIMULATION.replace("Sc-44", "F-18"))
+    status, _, err = run("simulate", str(spec))
+    assert status == 1
+    assert err.startswith(f"psimg: {spec}: simulation: F-18 emits no prompt gamma")
+    assert err.count("\n") == 1

@@ -20,6 +20,13 @@ def test_the_page_of_the_study_file_is_what_the_code_says():
     assert (ROOT / "docs" / "study_file.md").read_text() == reference.page()
 
 
+def test_the_page_of_the_simulation_file_is_what_the_code_says():
+    reference = script("write_reference")
+
+    page = (ROOT / "docs" / "simulation_file.md").read_text()
+    assert page == reference.simulation_page()
+
+
 @pytest.mark.parametrize(
     "page", ["README.md", *sorted(p.name for p in (ROOT / "docs").glob("*.md"))]
 )
@@ -42,3 +49,15 @@ def test_the_study_in_the_readme_is_one_psimg_takes(tmp_path):
 
     assert study.settings.select.prompt_kev == (700.0, 1300.0)
     assert study.object.name == "phantom"
+
+
+def test_the_simulation_on_its_page_is_one_psimg_takes(tmp_path):
+    from psimg.study import read_simulation
+
+    page = (ROOT / "docs" / "simulation.md").read_text()
+    blocks = re.findall(r"```toml\n(.*?)```", page, re.DOTALL)
+    whole = [block for block in blocks if "[simulation]" in block]
+    assert whole
+    for block in whole:
+        (tmp_path / "sim.toml").write_text(block)
+        assert read_simulation(tmp_path / "sim.toml").acquisition.expected_decays > 0

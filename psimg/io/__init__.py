@@ -6,11 +6,13 @@ from psimg.io.mapping import REQUIRED, Column, ColumnSpec, UnmappedError
 from psimg.io.nifti import read_mask, write_map
 from psimg.io.spectra_files import write_spectra_npz, write_spectra_root
 from psimg.io.spectrum import read_spectrum
+from psimg.io.table_writer import WRITABLE, write_table
 from psimg.io.timing_table import read_timing_table, write_timing_table
 
 __all__ = [
     "FORMATS",
     "REQUIRED",
+    "WRITABLE",
     "Column",
     "ColumnSpec",
     "InputChunk",
@@ -25,5 +27,6 @@ __all__ = [
     "write_map",
     "write_spectra_npz",
     "write_spectra_root",
+    "write_table",
     "write_timing_table",
 ]

@@ -1,9 +1,8 @@
 """Singles of GATE 9: a ROOT tree ``Singles`` with fixed names and units, read and written."""
 
-import contextlib
-import itertools
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,6 +11,8 @@ from psimg.core.errors import DataError, FileError
 from psimg.events.values import Singles
 from psimg.io.mapping import Column, make_column
 from psimg.io.table import Table
+from psimg.io.table_writer import table_writer
+from psimg.io.whole_files import whole_files
 
 TREE = "Singles"
 _COLUMNS = (
@@ -22,6 +23,7 @@ _COLUMNS = (
     ("z", "globalPosZ", "mm"),
 )
 _LABELS = (("detector", "crystalID"), ("decay", "eventID"))
+_NONE = Singles(time_ns=np.empty(0), energy_kev=np.empty(0), position_mm=np.empty((0, 3)))
 
 
 def is_gate9(table: Table) -> bool:
@@ -48,15 +50,41 @@ def refuse_coincidences(table: Table) -> None:
         )
 
 
-def write_gate9(path: Path, chunks: Iterable[Singles]) -> int:
+def gate9_rows(singles: Singles) -> dict[str, NDArray[Any]]:
+    """Return singles as columns of GATE 9; labels they lack are left out.
+
+    Raises
+    ------
+    DataError
+        If the singles have no energies.
+    """
+    if singles.energy_kev is None:
+        raise DataError(
+            "GATE 9 singles have energies, and these have only times over threshold; they cannot "
+            "be written in this layout"
+        )
+    columns: dict[str, NDArray[Any]] = {
+        "time": singles.time_ns * 1e-9,
+        "energy": (singles.energy_kev * 1e-3).astype(np.float32),
+        "globalPosX": singles.position_mm[:, 0].astype(np.float32),
+        "globalPosY": singles.position_mm[:, 1].astype(np.float32),
+        "globalPosZ": singles.position_mm[:, 2].astype(np.float32),
+    }
+    labels = {source: getattr(singles, role) for role, source in _LABELS}
+    return columns | {source: label for source, label in labels.items() if label is not None}
+
+
+def write_gate9(path: Path, chunks: Iterable[Singles], *, overwrite: bool = False) -> int:
     """Write singles in the layout of GATE 9.
 
     Parameters
     ----------
     path : Path
-        The file to make; it must not exist.
+        The file to make.
     chunks : iterable of Singles
         Singles in time order; a label that the first chunk lacks gets no branch.
+    overwrite : bool
+        Whether an earlier file may be replaced.
 
     Returns
     -------
@@ -66,53 +94,22 @@ def write_gate9(path: Path, chunks: Iterable[Singles]) -> int:
     Raises
     ------
     FileError
-        If the file exists or cannot be written.
+        If the file exists and ``overwrite`` is False, or it cannot be written.
     DataError
         If the singles have no energies.
     """
-    import uproot
-
-    if path.exists():
-        raise FileError(f"{path}: exists already; remove it or choose another name")
-    branches: dict[str, type[np.generic]] = {source: np.float32 for _, source, _ in _COLUMNS}
-    chunks = iter(chunks)
-    first = next(chunks, None)
-    labels = [(role, source) for role, source in _LABELS if getattr(first, role, None) is not None]
-    branches |= {"time": np.float64} | {source: np.int64 for _, source in labels}
     n_written = 0
-    try:
-        with uproot.recreate(path, compression=uproot.ZLIB(1)) as file:
-            tree = file.mktree(TREE, branches)
-            for singles in itertools.chain([] if first is None else [first], chunks):
-                n = len(singles)
-                if singles.energy_kev is None:
-                    raise DataError(
-                        f"{path}: GATE 9 singles have energies, and these have only times over "
-                        "threshold; they cannot be written in this layout"
-                    )
-                tree.extend(
-                    {
-                        "time": singles.time_ns * 1e-9,
-                        "energy": (singles.energy_kev * 1e-3).astype(np.float32),
-                        "globalPosX": singles.position_mm[:, 0].astype(np.float32),
-                        "globalPosY": singles.position_mm[:, 1].astype(np.float32),
-                        "globalPosZ": singles.position_mm[:, 2].astype(np.float32),
-                    }
-                    | {source: _label(getattr(singles, role), n) for role, source in labels}
-                )
-                n_written += n
-    except OSError as error:
-        with contextlib.suppress(OSError):
-            path.unlink()
-        raise FileError(
-            f"{path}: cannot be written ({error.strerror or error}); make room or choose another "
-            "place"
-        ) from error
-    except BaseException:
-        path.unlink(missing_ok=True)
-        raise
+    with (
+        whole_files([path], overwrite=overwrite) as (name,),
+        table_writer(name, tree=TREE) as table,
+    ):
+        first: list[str] | None = None
+        for singles in chunks:
+            columns = gate9_rows(singles)
+            first = first or list(columns)
+            missing = np.full(len(singles), -1)
+            table.append({source: columns.get(source, missing) for source in first})
+            n_written += len(singles)
+        if first is None:
+            table.append(gate9_rows(_NONE))
     return n_written
-
-
-def _label(given: NDArray[np.int64] | None, n: int) -> NDArray[np.int64]:
-    return np.full(n, -1) if given is None else given

@@ -72,13 +72,42 @@ def read_mask(path: Path, *, label: int | None = None) -> tuple[VoxelGrid, NDArr
     FileError
         If the file is no NIfTI image, has other than three axes, or is turned against the scanner.
     """
+    grid, data = _read(path, "a mask of three")
+    return grid, (data != 0 if label is None else data == label)
+
+
+def read_image(path: Path) -> tuple[VoxelGrid, NDArray[np.float64]]:
+    """Read a NIfTI image along the scanner's axes.
+
+    Parameters
+    ----------
+    path : Path
+        The image.
+
+    Returns
+    -------
+    grid : VoxelGrid
+        The image's voxels.
+    values : (nx, ny, nz) float64 array
+        What it holds.
+
+    Raises
+    ------
+    FileError
+        If the file is no NIfTI image, has other than three axes, or is turned against the scanner.
+    """
+    grid, data = _read(path, "an image of three")
+    return grid, data.astype(np.float64)
+
+
+def _read(path: Path, wanted: str) -> tuple[VoxelGrid, NDArray[Any]]:
     import nibabel as nib
 
     try:
         image = nib.as_closest_canonical(nib.load(path))
         data = np.asarray(image.dataobj)
     except FileNotFoundError:
-        raise FileError(f"{path}: no such file; check the region's file") from None
+        raise FileError(f"{path}: no such file; check the path") from None
     except (
         nib.filebasedimages.ImageFileError,
         nib.spatialimages.HeaderDataError,
@@ -90,7 +119,7 @@ def read_mask(path: Path, *, label: int | None = None) -> tuple[VoxelGrid, NDArr
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise FileError(f"{path}: not a readable NIfTI image ({reason})") from error
     if data.ndim != 3:
-        raise FileError(f"{path}: has {data.ndim} axes, expected a mask of three")
+        raise FileError(f"{path}: has {data.ndim} axes, expected {wanted}")
     size = np.diag(image.affine)[:3]
     turned = np.abs(image.affine[:3, :3] - np.diag(size)).max()
     if turned > 1e-3 * size.min():
@@ -102,4 +131,4 @@ def read_mask(path: Path, *, label: int | None = None) -> tuple[VoxelGrid, NDArr
         voxel_mm=tuple(float(s) for s in size),  # type: ignore[arg-type]
         origin_mm=tuple(float(o) for o in image.affine[:3, 3]),  # type: ignore[arg-type]
     )
-    return grid, (data != 0 if label is None else data == label)
+    return grid, data

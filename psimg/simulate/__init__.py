@@ -12,11 +12,13 @@ from psimg.simulate.phantom import (
     VoxelPhantom,
     ps_channels,
 )
+from psimg.simulate.phantoms import REFERENCE_CHANNELS, cylinder_phantom, nema_iq
 from psimg.simulate.physics import Physics
 from psimg.simulate.values import Acquisition, Decays, Simulated
 
 __all__ = [
     "MATERIALS",
+    "REFERENCE_CHANNELS",
     "Acquisition",
     "Channel",
     "Decays",
@@ -29,9 +31,11 @@ __all__ = [
     "Physics",
     "Simulated",
     "VoxelPhantom",
+    "cylinder_phantom",
     "detectors",
     "find_detector",
     "find_material",
+    "nema_iq",
     "ps_channels",
     "simulate_acquisition",
 ]

@@ -1,5 +1,6 @@
 """Detectors as data: crystals or strips around the axis, and what their electronics record."""
 
+import difflib
 import functools
 import math
 import tomllib
@@ -195,8 +196,10 @@ def find_detector(name: str) -> Detector:
     """
     known = detectors()
     if name not in known:
+        near = difflib.get_close_matches(name.lower(), known, 1)
+        hint = f"did you mean {near[0]!r}? Known are" if near else "use one of"
         raise SettingsError(
-            f"scanner {name!r} is not known; use one of {', '.join(known)}, or describe it"
+            f"scanner {name!r} is not known; {hint} {', '.join(known)}, or describe it"
         )
     return known[name]
 

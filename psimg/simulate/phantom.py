@@ -245,6 +245,24 @@ class Phantom:
         voxels = () if self.voxels is None else (self.voxels.name,)
         return voxels + tuple(region.name for region in self.regions)
 
+    @property
+    def reach_mm(self) -> float:
+        """Largest distance from the scanner's axis of what is in it [mm]."""
+        reaches = [_reach_mm(shape) for region in self.regions for shape in region.shapes]
+        if self.voxels is not None:
+            grid = self.voxels.grid
+            filled = np.ones(grid.n_voxel, np.bool_)
+            if self.voxels.density is not None:
+                filled = (self.voxels.density > 0) | (self.voxels.activity > 0)
+            across = filled.reshape(grid.shape).any(axis=2)
+            x, y = np.meshgrid(
+                np.abs(grid.axis_mm(0)) + 0.5 * grid.voxel_mm[0],
+                np.abs(grid.axis_mm(1)) + 0.5 * grid.voxel_mm[1],
+                indexing="ij",
+            )
+            reaches.append(float(np.max(np.hypot(x, y), where=across, initial=0.0)))
+        return max(reaches)
+
     def visible_ml(self, index: int) -> float:
         """Return the volume of the ``index``-th region that no later one displaces [mL].
 
@@ -297,6 +315,14 @@ def _lattice(n: int) -> NDArray[np.float64]:
     root = 1.2207440846057596
     steps = root ** -np.arange(1.0, 4.0)
     return np.asarray((0.5 + np.arange(n)[:, None] * steps) % 1.0)
+
+
+def _reach_mm(shape: Shape) -> float:
+    """Return the largest distance of a shape from the scanner's axis."""
+    x, y, _ = (abs(c) for c in shape.centre_mm)
+    if isinstance(shape, Box):
+        return math.hypot(x + shape.half_length_mm[0], y + shape.half_length_mm[1])
+    return math.hypot(x, y) + shape.radius_mm
 
 
 def _volume_ml(shape: Shape) -> float:

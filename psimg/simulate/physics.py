@@ -46,6 +46,11 @@ class Physics:
 
     __pydantic_config__ = SETTINGS_CONFIG
 
+    def __post_init__(self) -> None:
+        fwhm = self.acollinearity_fwhm_deg
+        if not 0 <= fwhm < 90:
+            raise SettingsError(f"acollinearity_fwhm_deg = {fwhm:g}: expected 0 to below 90")
+
 
 def positron_spectrum(end_kev: float, daughter_z: int, n: int = 513) -> NDArray[np.float64]:
     """Tabulate the kinetic energy of positrons.

@@ -33,6 +33,12 @@ class Acquisition:
         require_positive("duration_s", self.duration_s)
         if self.activity_mbq is not None:
             require_positive("activity_mbq", self.activity_mbq)
+        reach, inner = self.phantom.reach_mm, self.detector.inner_radius_mm
+        if reach > inner:
+            raise SettingsError(
+                f"the phantom reaches {reach:.4g} mm from the axis, into the detectors, which "
+                f"begin at {inner:.4g} mm; make it smaller"
+            )
         activities = self.phantom.activities_mbq()
         if not activities.sum() > 0:
             raise SettingsError(

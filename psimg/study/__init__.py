@@ -8,6 +8,8 @@ from psimg.study.inspect import Inspection, inspect_file, write_study
 from psimg.study.plan import Plan, PlanOptions, plan_measurement
 from psimg.study.record import run_and_write
 from psimg.study.run import StudyResult, run_study
+from psimg.study.simulation import SimulationResult, run_simulation
+from psimg.study.simulation_file import Simulation, read_simulation
 from psimg.study.spectrum import FittedFile, SpectrumFitOptions, fit_file
 
 __all__ = [
@@ -18,6 +20,8 @@ __all__ = [
     "Inspection",
     "Plan",
     "PlanOptions",
+    "Simulation",
+    "SimulationResult",
     "SpectrumFitOptions",
     "Study",
     "StudyResult",
@@ -27,9 +31,11 @@ __all__ = [
     "forecast_scan",
     "inspect_file",
     "plan_measurement",
+    "read_simulation",
     "read_study",
     "run_and_write",
     "run_demo",
+    "run_simulation",
     "run_study",
     "write_study",
 ]

@@ -1,14 +1,10 @@
 """The study file: TOML to the options of each stage."""
 
-import difflib
 import glob
 import os
-import tomllib
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-
-from pydantic import TypeAdapter, ValidationError
 
 from psimg.core.errors import FileError, PsimgError, SettingsError
 from psimg.core.grid import VoxelGrid
@@ -23,6 +19,15 @@ from psimg.io.nifti import read_mask
 from psimg.io.timing_table import read_timing_table
 from psimg.lifetime.model import Component, Response, require_free_ops, require_windows
 from psimg.study.sections import REGION_SPECS, MaskSpec, StudyFile
+from psimg.study.settings_file import Layout, check_settings, of_file, read_toml
+
+_LAYOUT = Layout(
+    root=StudyFile,
+    sections={"columns": ColumnSpec, "components": Component, "response": Response},
+    kinds={"regions": REGION_SPECS},
+    kind_key={"regions": "shape"},
+    unions=("ColumnSpec", "float"),
+)
 
 
 @dataclass(frozen=True, eq=False, kw_only=True, slots=True)
@@ -74,7 +79,7 @@ def read_study(path: Path | str, *, with_timing: bool = True) -> Study:
     try:
         return _prepare(path, settings, with_timing)
     except PsimgError as error:
-        raise _of_file(path, error) from error.__cause__
+        raise of_file(path, error) from error.__cause__
 
 
 def read_settings(path: Path | str) -> StudyFile:
@@ -98,28 +103,12 @@ def read_settings(path: Path | str) -> StudyFile:
         If a key is unknown (the nearest known one is named) or a value is out of range.
     """
     path = Path(path)
-    try:
-        raw = tomllib.loads(path.read_text(encoding="utf-8-sig"))
-    except FileNotFoundError:
-        raise FileError(
-            f"{path}: no such study file; 'psimg inspect FILE --study' writes one"
-        ) from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise FileError(f"{path}: cannot be read ({error})") from error
-    except tomllib.TOMLDecodeError as error:
-        raise FileError(f"{path}: not TOML: {error}") from error
+    raw = read_toml(path, missing="no such study file; 'psimg inspect FILE --study' writes one")
     try:
         _refuse_two_signals(raw)
-        return TypeAdapter(StudyFile).validate_python(_with_isotope(raw))
-    except ValidationError as error:
-        raise SettingsError(f"{path}: {_explain(error)}") from None
+        return check_settings(_with_isotope(raw), StudyFile, _LAYOUT)
     except PsimgError as error:
-        raise _of_file(path, error) from error.__cause__
-
-
-def _of_file(path: Path, error: PsimgError) -> PsimgError:
-    """Return the error with the study file's name in it."""
-    return error if str(path) in str(error) else type(error)(f"{path}: {error}")
+        raise of_file(path, error) from error.__cause__
 
 
 def _refuse_two_signals(raw: dict[str, Any]) -> None:
@@ -263,44 +252,3 @@ def _load(base: Path, spec: Any) -> Region:
 
 def _box(low: Any, high: Any) -> str:
     return ", ".join(f"{a:g} to {b:g}" for a, b in zip(low, high, strict=True))
-
-
-_UNION = ("ColumnSpec", "float")
-"""Types that pydantic names in the place of an error, and no key of a study."""
-_UNKNOWN_KEY = ("unexpected_keyword_argument", "extra_forbidden")
-
-
-def _explain(error: ValidationError) -> str:
-    """Say what is wrong with a study, by key, in one line: a misspelt key before all else."""
-    errors = error.errors()
-    first = next((e for e in errors if e["type"] in _UNKNOWN_KEY), errors[0])
-    place = [str(part) for part in first["loc"] if part not in (*REGION_SPECS, *_UNION)]
-    key = ".".join(place)
-    if first["type"] in _UNKNOWN_KEY:
-        known = _known_keys(place[:-1], first["loc"])
-        near = difflib.get_close_matches(place[-1], known, 1, cutoff=0.4)
-        hint = f"did you mean {near[0]!r}?" if near else f"known keys are {', '.join(known)}"
-        return f"unknown key {key}; {hint}"
-    if first["type"] in ("missing", "missing_argument"):
-        if isinstance(first["loc"][-1], int):
-            return f"{'.'.join(place[:-1])} = {first['input']!r}: holds too few values"
-        return f"{key} is missing; add it"
-    if first["type"] in ("union_tag_invalid", "union_tag_not_found"):
-        return f"{key}.shape: expected one of {', '.join(REGION_SPECS)}"
-    if first["type"] == "dataclass_type":
-        return f"{key} = {first['input']!r}: expected a table of settings"
-    context = first.get("ctx", {})
-    if isinstance(context.get("error"), PsimgError):
-        return f"{key}: {context['error']}" if key else str(context["error"])
-    reason = first["msg"].lower().replace("a valid tuple", "a list of values")
-    return f"{key} = {first['input']!r}: {reason}"
-
-
-def _known_keys(place: list[str], location: tuple[int | str, ...]) -> list[str]:
-    """Return the keys of the section at ``place``."""
-    sections: dict[str, Any] = {f.name: f.type for f in fields(StudyFile)}
-    sections |= {"columns": ColumnSpec, "components": Component, "response": Response}
-    shape = next((part for part in location if part in REGION_SPECS), "sphere")
-    sections["regions"] = REGION_SPECS[str(shape)]
-    section = next((sections[part] for part in reversed(place) if part in sections), StudyFile)
-    return sorted(f.name for f in fields(section))

@@ -21,6 +21,7 @@ from psimg.io.mapping import REQUIRED, SIGNALS, UnmappedError, quantity_of
 from psimg.io.quadra import DEFAULT_AXES
 from psimg.io.table import Table
 from psimg.spectra.signal import SignalSpectrum
+from psimg.study.toml_text import quoted
 
 SAMPLE_ROWS = 2_000_000
 """Rows looked at, from the start of the file."""
@@ -292,17 +293,17 @@ def study_text(inspection: Inspection, file_name: str) -> str:
     """
     lines = [
         "[study]",
-        f"name = {_quoted(inspection.path.stem)}",
+        f"name = {quoted(inspection.path.stem)}",
         f'# isotope = "Sc-44"    # one of {", ".join(ISOTOPES)}; sets the energy windows',
         "",
         "[input]",
-        f"files = [{_quoted(file_name)}]",
+        f"files = [{quoted(file_name)}]",
         f'format = "{inspection.format}"',
     ]
     if inspection.content != "unknown":
         lines.append(f'content = "{inspection.content}"')
     if inspection.tree is not None:
-        lines.append(f"tree = {_quoted(inspection.tree)}")
+        lines.append(f"tree = {quoted(inspection.tree)}")
     if inspection.axes is not None:
         axes = ", ".join(f'"{axis}"' for axis in inspection.axes)
         lines.append(f"axes = [{axes}]    # world x, y, z; check it on an image")
@@ -313,7 +314,7 @@ def study_text(inspection: Inspection, file_name: str) -> str:
         for column in inspection.columns:
             unit = f', unit = "{column.file_unit}"' if column.file_unit else ""
             remark = "    # unit assumed: check it" if column.assumed and unit else ""
-            lines.append(f"{column.role} = {{ name = {_quoted(column.source)}{unit} }}{remark}")
+            lines.append(f"{column.role} = {{ name = {quoted(column.source)}{unit} }}{remark}")
     if inspection.content != "events":
         by_tot = inspection.signals is not None and inspection.signals.signal is TOT
         select = _TOT_WINDOWS if by_tot else SelectOptions()
@@ -359,7 +360,7 @@ def study_text(inspection: Inspection, file_name: str) -> str:
 def _columns_to_fill_in(inspection: Inspection) -> list[str]:
     """Return a column map whose names and units are the user's to fill in."""
     lines = ["", "[input.columns]"]
-    lines.append(f"# the file has: {', '.join(_quoted(c.source) for c in inspection.columns)}")
+    lines.append(f"# the file has: {', '.join(quoted(c.source) for c in inspection.columns)}")
     lines.append("# units: s ms us ns ps, eV keV MeV, m cm mm")
     for content, roles in REQUIRED.items():
         lines.append(f"# {content}:")
@@ -368,12 +369,6 @@ def _columns_to_fill_in(inspection: Inspection) -> list[str]:
             remark = "    # energy or tot" if role.startswith(("energy", "tot")) else ""
             lines.append(f'# {role} = {{ name = "...", unit = "{own}" }}{remark}')
     return lines
-
-
-def _quoted(text: str) -> str:
-    """Return a TOML string."""
-    escaped = text.replace("\\", "\\\\").replace('"', '\\"')
-    return '"' + "".join(c if c.isprintable() else f"\\U{ord(c):08x}" for c in escaped) + '"'
 
 
 def describe_axes(axes: tuple[str, str, str]) -> str:

@@ -27,7 +27,8 @@ class StudySection:
     name: str = ""
     """Title of the report."""
     isotope: str | None = None
-    """Sets the energy windows that ``[select]`` leaves out: Sc-44, Na-22, Ga-68, Rb-82, I-124."""
+    """Sets the energy windows that ``[select]`` leaves out: Sc-44, Na-22, Ga-68, Rb-82, I-124,
+    Mn-52, Co-55, Y-86, Cu-60."""
 
     __pydantic_config__ = SETTINGS_CONFIG
 

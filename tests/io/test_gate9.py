@@ -199,7 +199,9 @@ def test_write_gate9_refuses_to_replace_a_file(tmp_path):
     path = tmp_path / "out.root"
     path.write_bytes(b"mine")
 
-    with pytest.raises(FileError, match=r"out\.root: exists already; remove it or choose another"):
+    with pytest.raises(
+        FileError, match=r"out\.root: exists already; use --overwrite to replace it"
+    ):
         write_gate9(path, [make_singles(5)])
 
     assert path.read_bytes() == b"mine"

@@ -147,7 +147,7 @@ def test_a_mask_of_other_than_three_axes_is_refused(tmp_path, shape, n):
 
 
 def test_a_missing_mask_is_an_error(tmp_path):
-    with pytest.raises(FileError, match=r"none\.nii: no such file; check the region's file"):
+    with pytest.raises(FileError, match=r"none\.nii: no such file; check the path"):
         read_mask(tmp_path / "none.nii")
 
 

@@ -472,7 +472,7 @@ MASK = '[[regions]]\nname = "m"\nshape = "mask"\nfile = "{}"\n'
 
 
 def test_a_missing_mask_file_is_an_error_that_names_it(study_of):
-    with pytest.raises(FileError, match=r"none\.nii: no such file; check the region's file"):
+    with pytest.raises(FileError, match=r"none\.nii: no such file; check the path"):
         study_of(MASK.format("none.nii"))
 
 
