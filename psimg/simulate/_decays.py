@@ -269,7 +269,7 @@ def simulate_decays(
     cumulative, spectrum_of, n_gamma, gamma, delay = paths
     kinds, source_share, source_region, places, voxels = sources
     share, tau, voxel_ops, voxel_tau = lifetimes
-    spectra, sigma, flight = positrons
+    spectra, sigma, slowing, flight = positrons
     d, h = 0, 0
     expected = start
     while True:
@@ -299,7 +299,9 @@ def simulate_decays(
         if spectrum >= 0:
             energy = looked_up(spectra, spectrum, uniform(state) * (len(spectra) - 1))
             ax, ay, az = x, y, z
+            slowed = 0.0
             if switches.range:
+                slowed = looked_up(slowing, int(shapes[row, MATERIAL]), energy)
                 width = looked_up(sigma, int(shapes[row, MATERIAL]), energy)
                 a, b = normals(state)
                 c, _ = normals(state)
@@ -315,6 +317,7 @@ def simulate_decays(
                     state, ax, ay, az, int(shapes[row, REGION]),
                     share, tau, voxel_ops, voxel_tau, frame,
                 )  # fmt: skip
+                life += slowed
             emit_pair(state, photons, ax, ay, az, moving, time + life, switches.sigma_angle)
         truth[d, LIFE] = life
         truth[d, ANNIHILATION_X], truth[d, ANNIHILATION_Y], truth[d, ANNIHILATION_Z] = ax, ay, az

@@ -19,6 +19,8 @@ class Positrons(NamedTuple):
     """(U, Q) kinetic energy at equal steps of the cumulative share, from 0 to 1 [keV]."""
     sigma: NDArray[np.float64]
     """(E, M) Gaussian width of the displacement along each axis at each keV [mm]."""
+    slowing: NDArray[np.float64]
+    """(E, M) time to slow down from each keV [ns]."""
     flight: NDArray[np.float64]
     """(E,) annihilations in flight expected of a positron slowing down from each keV to rest."""
 

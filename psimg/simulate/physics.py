@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 from psimg.core.errors import SettingsError
 from psimg.core.isotopes import Isotope
+from psimg.core.scanner import SPEED_OF_LIGHT_MM_NS
 from psimg.core.settings import SETTINGS_CONFIG
 from psimg.simulate._decays import Paths
 from psimg.simulate._photons import ELECTRON_KEV, SCATTER_STEP_KEV
@@ -18,6 +19,12 @@ FINE_STRUCTURE = 7.2973525693e-3
 """Fine-structure constant (CODATA 2018)."""
 ELECTRON_RADIUS_CM = 2.8179403262e-13
 """Classical electron radius (CODATA 2018) [cm]."""
+AVOGADRO = 6.02214076e23
+"""Particles in a mole, exact by the definition of the mole."""
+_LOWEST_KEV = 0.2
+"""Below this a positron is taken to be at rest: it has less than 0.1 ps to go [keV]."""
+_THINNEST_G_CM3 = 0.01
+"""Gases do not stop positrons within a phantom."""
 _PROTONS = {
     "C": 6, "N": 7, "O": 8, "F": 9, "Na": 11, "Al": 13, "Sc": 21, "Ti": 22, "Mn": 25, "Fe": 26,
     "Co": 27, "Ni": 28, "Cu": 29, "Ga": 31, "As": 33, "Br": 35, "Rb": 37, "Y": 39, "Zr": 40,
@@ -33,7 +40,7 @@ class Physics:
     attenuation: bool = True
     """Compton scatter and photoelectric absorption in the phantom."""
     positron_range: bool = True
-    """Positrons move before they annihilate."""
+    """Positrons move before they annihilate, and take their time to slow down."""
     in_flight: bool = True
     """Some positrons annihilate before they stop, with no lifetime and other energies."""
     acollinearity_fwhm_deg: float = 0.5
@@ -131,7 +138,7 @@ def range_sigma_mm(material: Material, max_kev: int) -> NDArray[np.float64]:
     (max_kev + 1,) array
         Gaussian width along each axis at each keV [mm]; 0 in a vacuum.
     """
-    if material.density_g_cm3 < 0.01:
+    if material.density_g_cm3 < _THINNEST_G_CM3:
         return np.zeros(max_kev + 1)
     energy = 1e-3 * np.arange(max_kev + 1.0)
     b1 = 4.569 * material.effective_a / material.effective_z**1.209
@@ -144,32 +151,63 @@ def annihilations_in_flight(max_kev: int) -> NDArray[np.float64]:
     """Tabulate the annihilations expected while a positron slows down in water.
 
     The integral over the energy of the cross section for two photons on an electron at rest (W.
-    Heitler, The Quantum Theory of Radiation, par. 27) over the stopping power by collision of
-    positrons (ICRU Report 37, without its density correction, which is below 1 % here). Both go as
-    the electrons per gram, so that other light materials differ by their excitation energy only.
+    Heitler, The Quantum Theory of Radiation, par. 27) over the stopping power. Both go as the
+    electrons per gram, so that other light materials differ by their excitation energy only.
 
     Returns
     -------
     (max_kev + 1,) array
         Expected annihilations from each keV down to rest.
     """
-    kinetic = np.concatenate([[0.0], np.geomspace(0.05, max_kev, 4000)])
-    t = kinetic[1:] / ELECTRON_KEV
-    g = t + 1.0
+    kinetic = np.geomspace(_LOWEST_KEV, max_kev, 4000)
+    g = kinetic / ELECTRON_KEV + 1.0
     root = np.sqrt(g * g - 1.0)
     cross = (
         math.pi * ELECTRON_RADIUS_CM**2 / (g + 1.0)
         * ((g * g + 4.0 * g + 1.0) / (g * g - 1.0) * np.log(g + root) - (g + 3.0) / root)
     )  # fmt: skip
-    beta2 = 1.0 - 1.0 / (g * g)
+    return _down_to_rest(kinetic, cross / _stopping_per_electron(kinetic), max_kev)
+
+
+def slowing_down_ns(material: Material, max_kev: int) -> NDArray[np.float64]:
+    """Tabulate how long a positron takes to slow down, from the stopping power in water.
+
+    Returns
+    -------
+    (max_kev + 1,) array
+        Time from each keV down to rest [ns]; 0 in a vacuum.
+    """
+    if material.density_g_cm3 < _THINNEST_G_CM3:
+        return np.zeros(max_kev + 1)
+    kinetic = np.geomspace(_LOWEST_KEV, max_kev, 4000)
+    g = kinetic / ELECTRON_KEV + 1.0
+    speed_cm_ns = 0.1 * SPEED_OF_LIGHT_MM_NS * np.sqrt(1.0 - 1.0 / (g * g))
+    electrons_cm3 = AVOGADRO * material.z_over_a * material.density_g_cm3
+    loss_kev_ns = electrons_cm3 * _stopping_per_electron(kinetic) * speed_cm_ns
+    return _down_to_rest(kinetic, 1.0 / loss_kev_ns, max_kev)
+
+
+def _stopping_per_electron(kinetic: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return the stopping power by collision of positrons in water over its electrons [keV cm2].
+
+    ICRU Report 37 without the density correction, which is below 1 % here; the mean excitation
+    energy of water is 75 eV.
+    """
+    t = kinetic / ELECTRON_KEV
+    beta2 = 1.0 - 1.0 / (t + 1.0) ** 2
     excitation = 75e-3 / ELECTRON_KEV
-    """Mean excitation energy of water, 75 eV (ICRU 37)."""
     terms = 23.0 + 14.0 / (t + 2.0) + 10.0 / (t + 2.0) ** 2 + 4.0 / (t + 2.0) ** 3
     shape = np.log(t * t * (t + 2.0) / (2.0 * excitation**2))
     shape += 2.0 * math.log(2.0) - beta2 / 12.0 * terms
-    stopping = 2.0 * math.pi * ELECTRON_RADIUS_CM**2 * ELECTRON_KEV / beta2 * shape
-    integrand = np.concatenate([[0.0], cross / stopping])
-    steps = 0.5 * (integrand[1:] + integrand[:-1]) * np.diff(kinetic)
+    return np.asarray(2.0 * math.pi * ELECTRON_RADIUS_CM**2 * ELECTRON_KEV / beta2 * shape)
+
+
+def _down_to_rest(
+    kinetic: NDArray[np.float64], density: NDArray[np.float64], max_kev: int
+) -> NDArray[np.float64]:
+    """Return the integral of a density over the energy, from rest up to each keV."""
+    kinetic, density = np.concatenate([[0.0], kinetic]), np.concatenate([[0.0], density])
+    steps = 0.5 * (density[1:] + density[:-1]) * np.diff(kinetic)
     total = np.concatenate([[0.0], np.cumsum(steps)])
     return np.asarray(np.interp(np.arange(max_kev + 1.0), kinetic, total))
 
@@ -227,5 +265,6 @@ def positrons_of(
     return Positrons(
         energy=np.ascontiguousarray(np.transpose(spectra)),
         sigma=np.stack([range_sigma_mm(material, top) for material in materials], axis=1),
+        slowing=np.stack([slowing_down_ns(material, top) for material in materials], axis=1),
         flight=annihilations_in_flight(top),
     )
