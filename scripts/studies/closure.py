@@ -22,8 +22,8 @@ DOCS = Path(__file__).parents[2] / "docs"
 PAGE, FIGURE = DOCS / "studies" / "closure.md", DOCS / "images" / "closure.png"
 
 TAU_OPS_NS, SHARE_OPS = 2.0, 0.3
-ACTIVITY_MBQ = 8.0
-BODY = Cylinder(name="body", centre_mm=(0.0, 0.0, 0.0), radius_mm=100.0, half_length_mm=90.0)
+ACTIVITY_MBQ = 10.0
+BODY = Cylinder(name="body", centre_mm=(0.0, 0.0, 0.0), radius_mm=70.0, half_length_mm=75.0)
 EDGES_NS = SpectrumOptions(start_ns=-10.0, stop_ns=25.0, step_ns=0.1).edges_ns
 SELECT = SelectOptions(
     annihilation_kev=(430.0, 600.0),
@@ -156,11 +156,12 @@ def draw(rows):
 _PAGE = """\
 # The chain closes
 
-`scripts/studies/closure.py` made this page and its figure. A water cylinder of 200 mm diameter and
-180 mm length, filled uniformly with {activity:g} MBq of 44Sc, o-Ps mean life {tau} ns and share
-{share}, in the Vision Quadra of `psimg simulate` with its block readout, saturated energy scale,
-pile-up, dead time and 176Lu. Windows {annihilation} and {prompt} keV, pairs within {pair:g} ns;
-four delayed windows of each kind; response, intensities (`ps-ratio`) and lifetime are fitted.
+`scripts/studies/closure.py` made this page and its figure. A water cylinder of {diameter:g} mm
+diameter and {length:g} mm length, filled uniformly with {activity:g} MBq of 44Sc, o-Ps mean life
+{tau} ns and share {share}, in the Vision Quadra of `psimg simulate` with its block readout,
+saturated energy scale, pile-up, dead time and 176Lu. Windows {annihilation} and {prompt} keV,
+pairs within {pair:g} ns; four delayed windows of each kind; response, intensities (`ps-ratio`) and
+lifetime are fitted.
 
 **{verdict}**
 
@@ -239,6 +240,8 @@ def page(runs, rows):
         )
     return _PAGE.format(
         activity=ACTIVITY_MBQ,
+        diameter=2 * BODY.radius_mm,
+        length=2 * BODY.half_length_mm,
         tau=TAU_OPS_NS,
         share=SHARE_OPS,
         annihilation="{:g} to {:g}".format(*SELECT.annihilation_kev),
