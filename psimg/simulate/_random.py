@@ -24,21 +24,60 @@ def state_of(seed: np.random.SeedSequence) -> NDArray[np.uint64]:
     return state.copy()
 
 
+def _layers(n: int = 256) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return the edges and heights of the ziggurat of the exponential distribution.
+
+    G. Marsaglia and W. W. Tsang, J. Stat. Softw. 5 (2000) 8: layers of equal area; the lowest takes
+    in the tail beyond its edge.
+    """
+    edge = 7.69711747013104972
+    area = (edge + 1.0) * math.exp(-edge)
+    x = [area / math.exp(-edge), edge]
+    while len(x) < n:
+        x.append(-math.log(math.exp(-x[-1]) + area / x[-1]))
+    x.append(0.0)
+    return np.array(x), np.exp(-np.array(x))
+
+
+_EDGE, _HEIGHT = _layers()
+_TAIL, _LAYER = float(_EDGE[1]), np.uint64(255)
+
+
 @nb.njit(**JIT)
-def uniform(state: NDArray[np.uint64]) -> float:
-    """Draw a number from 0 up to, not including, 1, as ``Generator.random`` does."""
-    drawn = state[0] + state[1] + state[3]
+def bits(state: NDArray[np.uint64]) -> np.uint64:
+    """Draw 64 random bits."""
+    drawn: np.uint64 = state[0] + state[1] + state[3]
     state[3] += _ONE
     state[0] = state[1] ^ (state[1] >> _SHIFT_C)
     state[1] = state[2] + (state[2] << _SHIFT_3)
     state[2] = ((state[2] << _SHIFT_A) | (state[2] >> _SHIFT_B)) + drawn
-    return float(drawn >> _SHIFT_C) * _STEP
+    return drawn
+
+
+@nb.njit(**JIT)
+def uniform(state: NDArray[np.uint64]) -> float:
+    """Draw a number from 0 up to, not including, 1, as ``Generator.random`` does."""
+    return float(bits(state) >> _SHIFT_C) * _STEP
 
 
 @nb.njit(**JIT)
 def exponential(state: NDArray[np.uint64]) -> float:
-    """Draw from the exponential distribution of mean 1."""
-    return -math.log(1.0 - uniform(state))
+    """Draw from the exponential distribution of mean 1, by the ziggurat."""
+    before = 0.0
+    while True:
+        drawn = bits(state)
+        # The lowest bits choose the layer, the highest the place in it.
+        layer = int(drawn & _LAYER)
+        x = float(drawn >> _SHIFT_C) * _STEP * _EDGE[layer]
+        if x < _EDGE[layer + 1]:
+            return float(before + x)
+        if layer == 0:
+            # The tail is another exponential.
+            before += _TAIL
+            continue
+        height = _HEIGHT[layer] + uniform(state) * (_HEIGHT[layer + 1] - _HEIGHT[layer])
+        if height < math.exp(-x):
+            return float(before + x)
 
 
 @nb.njit(**JIT)
