@@ -49,7 +49,7 @@ from psimg.spectra import LifetimeSpectra, RegionCounter, SpectrumOptions, Voxel
 
 REPEATS = 5
 GEANT4_DECAYS_PER_S = 110_000
-"""Of Geant4 11 on two cores for the same acquisition: a quoted figure, not measured here."""
+"""Of Geant4 on two cores for this acquisition: a quoted figure, not measured here."""
 
 
 def best(action: Callable[[], object]) -> float:

@@ -589,8 +589,8 @@ def discussion(g, s, harder):
         annihilation in flight of a positron of 1474 keV has. The sum of a prompt and an
         annihilation photon in one block would leave another photon of 511 keV; with these singles
         come instead {soft[0]:.2f} singles of less than 430 keV ({soft[1]:.2f} in psimg), as the
-        second photon of an annihilation in flight has. Both use Heitler's cross section and the
-        same end point; a larger cross section would not change how fast the spectrum falls. So
+        second photon of an annihilation in flight has. A larger cross section
+        alone would not change how fast the spectrum falls. So
         the positrons of the acquisition's source seem to be harder than those of an allowed beta
         spectrum: with a density that rises straight up to the end point, a stand-in and no
         spectrum of 44Sc, psimg has {1e5 * counts[2]:.1f}, the photopeak at 511 keV, which
