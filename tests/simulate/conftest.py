@@ -60,6 +60,12 @@ def set_up() -> Callable:
 
 
 @pytest.fixture
+def run_between() -> Callable:
+    """Simulate one block, between two numbers of expected decays: hits and truth."""
+    return _run_block
+
+
+@pytest.fixture
 def run_block() -> Callable:
     """Simulate so many expected decays in one block, without a stream: hits and truth."""
 

@@ -83,9 +83,7 @@ def test_water_attenuates_511_kev_by_what_nist_has_without_coherent_scatter():
 
 
 @pytest.mark.parametrize("radius", [30.0, 70.0])
-def test_primaries_leave_a_ball_of_water_by_the_exponential_law(
-    set_up, run_block, emitter, radius
-):
+def test_primaries_leave_a_ball_of_water_by_the_exponential_law(set_up, run_block, emitter, radius):
     isotope = emitter(1157.0, positron_kev=500.0)
     setup = set_up(point_source(Phantom(regions=(ball(radius_mm=radius),)), isotope))
 
@@ -195,9 +193,7 @@ def test_voxels_attenuate_by_their_density(ways, density):
         assert abs(np.mean(way == math.inf) - out) <= 4 * math.sqrt(out * (1 - out) / 1500)
 
 
-def test_voxels_of_half_density_are_a_box_of_half_density(
-    set_up, run_block, emitter, monkeypatch
-):
+def test_voxels_of_half_density_are_a_box_of_half_density(set_up, run_block, emitter, monkeypatch):
     half = Material(name="half", density_g_cm3=0.499, mass_fractions=dict(
         MATERIALS["water"].mass_fractions
     ))  # fmt: skip

@@ -92,7 +92,7 @@ def test_points_are_uniform_in_the_disc():
     x, y, q = draws(in_disc, 14).T
 
     assert_allclose(q, x * x + y * y)
-    assert 0 < q.min()
+    assert q.min() > 0
     assert q.max() < 1
     assert stats.kstest(q, "uniform").pvalue > 0.01
     angle = np.arctan2(y, x)

@@ -124,11 +124,7 @@ def slow_reference(rows):
 
 
 @settings(max_examples=60, deadline=None)
-@given(
-    st.lists(
-        st.tuples(st.integers(0, 400), st.integers(0, 23), st.integers(0, 5)), max_size=20
-    )
-)
+@given(st.lists(st.tuples(st.integers(0, 400), st.integers(0, 23), st.integers(0, 5)), max_size=20))
 def test_blocks_sum_as_a_slow_reference_does(places):
     # Energies of which no two sums are the same; times are whole numbers, apart by a little.
     rows = [(t + 1e-3 * i, 2.0**i, a, z) for i, (t, a, z) in enumerate(places)]
