@@ -87,7 +87,7 @@ def test_primaries_leave_a_ball_of_water_by_the_exponential_law(set_up, run_bloc
     isotope = emitter(1157.0, positron_kev=500.0)
     setup = set_up(point_source(Phantom(regions=(ball(radius_mm=radius),)), isotope))
 
-    _, truth = run_block(setup, 150_000, 60)
+    _, truth = run_block(setup, 100_000, 60)
 
     for kev, columns in [(511, [SCATTER_1, SCATTER_1 + 1]), (1157, [SCATTER_PROMPT])]:
         compton, photo = coefficients(kev)

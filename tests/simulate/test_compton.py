@@ -5,7 +5,7 @@ from scipy import stats
 from scipy.integrate import cumulative_trapezoid
 
 from psimg.simulate._photons import ELECTRON_KEV, SCATTER_STEP_KEV, scatter_angle, turned
-from psimg.simulate._random import state_of
+from psimg.simulate._random import state_of, uniform
 from psimg.simulate.physics import scatter_table
 
 ENERGIES = [100.0, 511.0, 1157.0, 2000.0]
@@ -55,6 +55,24 @@ def test_energy_and_angle_of_a_scatter_belong_together(energy, scattering):
     assert_allclose(after, energy / (1 + energy / ELECTRON_KEV * (1 - cosine)), rtol=1e-12)
     assert np.all(after <= energy)
     assert np.all(after >= energy / (1 + 2 * energy / ELECTRON_KEV) * (1 - 1e-12))
+
+
+@pytest.mark.kernel
+def test_the_table_is_read_between_its_energies_and_its_shares():
+    # Bent along the shares and along the energies, so that each corner counts for itself.
+    row, column = np.arange(8.0), np.arange(5.0)
+    table = 0.01 * row[:, None] ** 2 + 0.02 * column**2
+    own, same = state(27), state(27)
+    for energy in (8.0, 13.0, 22.0, 46.0):
+        after, _ = scatter_angle(own, energy, table)
+
+        across = 4 * uniform(same)
+        j = int(across)
+        bend = 0.02 * (j**2 + (across - j) * (2 * j + 1))
+        i = int(energy / SCATTER_STEP_KEV)
+        place = bend + 0.01 * (i**2 + (energy / SCATTER_STEP_KEV - i) * (2 * i + 1))
+        lowest = 1 / (1 + 2 * energy / ELECTRON_KEV)
+        assert after == pytest.approx(energy * (lowest + (1 - lowest) * place), rel=1e-12)
 
 
 @pytest.mark.kernel

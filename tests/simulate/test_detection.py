@@ -21,6 +21,7 @@ from psimg.simulate import (
 from psimg.simulate._decays import N_TRUTH
 from psimg.simulate._photons import (
     AROUND,
+    AXIAL,
     DEPTH,
     ELECTRON_KEV,
     ENERGY,
@@ -330,3 +331,38 @@ def test_both_photons_of_a_pair_point_back_at_their_source(set_up, run_block, em
         flown = hit[:, HIT_TIME] - truth[hit[:, HIT_DECAY].astype(int), 0] - life
         assert np.abs(flown * SPEED_OF_LIGHT_MM_NS - way).max() < 0.5 * math.hypot(3.5, 4.0)
     assert truth.shape[1] == N_TRUTH
+
+
+@pytest.mark.kernel
+def test_a_photon_scattered_in_the_phantom_takes_its_detour(set_up, emitter):
+    detector = replace(
+        ALL_ABSORBING, inner_radius_mm=100.0, crystals_around=1_000_000, crystals_along=1
+    )
+    sphere = Sphere(name="s", centre_mm=(0.0, 0.0, 0.0), radius_mm=80.0)
+    water = PhantomRegion(name="s", shapes=(sphere,), activity_mbq=1.0)
+    scan = point_source(detector, emitter(2000.0))
+    s = set_up(replace(scan, phantom=Phantom(regions=(water,))))
+    state = state_of(np.random.SeedSequence(83))
+    table = np.zeros((MAX_DEPOSITS, N_DEPOSIT))
+
+    off = []
+    for _ in range(500):
+        n, n_scatter = fly(
+            state, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 511.0, 0.0, True, s.table, s.scattering,
+            s.shapes, s.density, s.frame, s.ring, table, 0,
+        )  # fmt: skip
+        if n_scatter != 1 or n == 0:
+            continue
+        # All that is left after the scatter is absorbed, and tells its angle.
+        left = table[:n, ENERGY].sum()
+        angle = math.acos(1 - ELECTRON_KEV * (1 / left - 1 / 511.0))
+        turn = 2 * math.pi * (table[0, AROUND] + 0.5) / 1e6
+        radius = 100.0 + table[0, DEPTH]
+        x, across = radius * math.cos(turn), math.hypot(radius * math.sin(turn), table[0, AXIAL])
+        # Along the beam to where it scatters, and from there to the detector.
+        way = x + across * math.tan(0.5 * angle)
+        off.append(table[0, TIME] * SPEED_OF_LIGHT_MM_NS - way)
+    assert len(off) > 100
+    # The turn is good to 1e-5 rad. Of photons that come back out of the detector some few are
+    # absorbed in the water, or wait below its threshold.
+    assert np.mean(np.abs(off) < 0.05) > 0.95
