@@ -190,11 +190,7 @@ def test_busy_blocks_are_those_of_a_slow_reference(events, integration, dead):
     assert_array_equal(found[:n], slow_reference(hits, integration, dead))
 
 
-@pytest.mark.kernel
-@settings(max_examples=60, deadline=None)
-@given(EVENTS, st.lists(st.integers(0, 170), max_size=6), st.integers(0, 30))
-def test_pieces_of_a_stream_are_the_same_as_one(events, cuts, late):
-    hits = table_of(events)
+def assert_pieces_are_one(hits, cuts, late):
     scan = acquisition(detector=PILE)
     stream = Stream(scan, ring_of(PILE, lowest_kev=0.0), response_of(PILE, lowest_kev=0.0))
     truth = np.zeros((1, N_TRUTH))
@@ -215,6 +211,23 @@ def test_pieces_of_a_stream_are_the_same_as_one(events, cuts, late):
     assert_array_equal(np.concatenate([s.energy_kev for s in singles]), expected[:, HIT_ENERGY])
     label = expected[:, HIT_AROUND] * 4 + expected[:, HIT_ALONG]
     assert_array_equal(np.concatenate([s.detector for s in singles]), label)
+
+
+@pytest.mark.kernel
+@settings(max_examples=60, deadline=None)
+@given(EVENTS, st.lists(st.integers(0, 170), max_size=6), st.integers(0, 30))
+def test_pieces_of_a_stream_are_the_same_as_one(events, cuts, late):
+    assert_pieces_are_one(table_of(events), cuts, late)
+
+
+@pytest.mark.kernel
+@pytest.mark.parametrize("late", [0, 20])
+def test_pieces_of_a_busy_stream_are_the_same_as_one(late):
+    rng = np.random.default_rng(159)
+    for _ in range(10):
+        events = rng.integers(0, [400, 8, 4], size=(50, 3))
+        # A hit in one of the four blocks each 32 ns: many add to one before a cut.
+        assert_pieces_are_one(table_of(events.tolist()), rng.integers(0, 400, 20), late)
 
 
 def one_block(emitter, rate_mbq, dead_ns, physics, **keys):
