@@ -177,6 +177,24 @@ def test_positrons_spread_by_the_width_of_their_energy(set_up, run_block, emitte
     assert np.abs(correlation).max() < 5 / math.sqrt(len(away))
 
 
+def test_the_range_is_that_of_the_material_and_not_of_the_region(set_up, run_block, emitter):
+    scan = source(emitter(positron_kev=1000.0), RANGE, "aluminium")
+    # A region of lung before it, and one of aluminium: the third region has the second material.
+    far = [
+        Sphere(name=n, centre_mm=(x, 0.0, 0.0), radius_mm=5.0) for n, x in (("l", 390), ("a", 370))
+    ]
+    first = PhantomRegion(name="l", shapes=(far[0],), material="lung")
+    second = PhantomRegion(name="a", shapes=(far[1],), material="aluminium")
+    regions = (first, second, *scan.phantom.regions)
+
+    one, other = (
+        run_block(set_up(replace(scan, phantom=replace(scan.phantom, regions=r))), 5_000, 102)[1]
+        for r in (scan.phantom.regions, regions)
+    )
+
+    assert np.array_equal(one[:, 5:8], other[:, 5:8])
+
+
 def test_without_range_positrons_annihilate_where_they_are_born(set_up, run_block, emitter):
     physics = Physics(positron_range=False, lutetium=False)
     _, truth = run_block(set_up(source(emitter(positron_kev=1000.0), physics)), 500, 92)
