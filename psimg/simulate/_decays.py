@@ -7,7 +7,7 @@ import numba as nb
 import numpy as np
 from numpy.typing import NDArray
 
-from psimg.simulate._body import MATERIAL, OUTSIDE, REGION, Frame, shape_at, voxel_of
+from psimg.simulate._body import KIND, MATERIAL, OUTSIDE, REGION, VOXELS, Frame, shape_at, voxel_of
 from psimg.simulate._jit import JIT
 from psimg.simulate._photons import (
     ELECTRON_KEV,
@@ -92,6 +92,8 @@ class Switches(NamedTuple):
 where [mm], NaN without a positron; region of the annihilation; component or one of the constants
 above; scatters in the phantom of the annihilation photons and of all gammas."""
 N_TRUTH = 13
+THINNEST = 0.05
+"""Lowest density of voxels, over that of their material, that positrons are stopped by."""
 FROM_X, FROM_Y, FROM_Z, U, V, W, PHOTON_ENERGY, PHOTON_TIME = range(8)
 """Columns of the table of photons of a decay, the annihilation photons first [mm, keV, ns]."""
 
@@ -218,6 +220,10 @@ def emit_pair(
     u2, v2, w2 = -u, -v, -w
     if moving > 0.0:
         one, cosine, cosine_other = photons_in_flight(state, moving)
+        if uniform(state) < 0.5:
+            # What is drawn first is the softer one most of the time.
+            one = moving + 2.0 * ELECTRON_KEV - one
+            cosine, cosine_other = cosine_other, cosine
         other = moving + 2.0 * ELECTRON_KEV - one
         px, py, pz = u, v, w
         u, v, w = turned(state, px, py, pz, cosine)
@@ -303,6 +309,10 @@ def simulate_decays(
             if switches.range:
                 slowed = looked_up(slowing, int(shapes[row, MATERIAL]), energy)
                 width = looked_up(sigma, int(shapes[row, MATERIAL]), energy)
+                if shapes[row, KIND] == VOXELS and len(density) > 0:
+                    # Thinner matter is crossed in longer; as air at least, nothing stops in it.
+                    here = max(density[voxel_of(x, y, z, frame)], THINNEST)
+                    width, slowed = width / here, slowed / here
                 a, b = normals(state)
                 c, _ = normals(state)
                 there = shape_at(x + width * a, y + width * b, z + width * c, shapes)

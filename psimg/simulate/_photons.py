@@ -281,9 +281,11 @@ def fly(
                         return n, n_scatter
                     continue
             a = u * u + v * v
+            if a < 1e-14:
+                return n, n_scatter
             b = x * u + y * v
             c = x * x + y * y - ring.inner * ring.inner
-            way = (-b + math.sqrt(max(0.0, b * b - a * c))) / max(a, 1e-14)
+            way = (-b + math.sqrt(max(0.0, b * b - a * c))) / a
             x, y, z = x + way * u, y + way * v, z + way * w
             if abs(z) > ring.half:
                 return n, n_scatter

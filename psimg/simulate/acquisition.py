@@ -183,7 +183,7 @@ def _set_up(acquisition: Acquisition) -> _Setup:
         ring=ring_of(detector, lowest_kev=lowest),
         response=response_of(detector, lowest_kev=lowest),
         faces=faces_of(detector),
-        offset=np.empty(0) if detector.offset_ns is None else detector.offset_ns,
+        offset=np.empty(0) if detector.offset_ns is None else detector.offset_ns.copy(),
     )
 
 

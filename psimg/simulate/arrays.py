@@ -104,7 +104,8 @@ def density_of(phantom: Phantom) -> NDArray[np.float32]:
     """Return the (V,) relative densities of a phantom's voxels; empty where they are all 1."""
     if phantom.voxels is None or phantom.voxels.density is None:
         return np.empty(0, np.float32)
-    return phantom.voxels.density
+    # Kernels are compiled for arrays that can be written to, and frozen ones are of another type.
+    return phantom.voxels.density.copy()
 
 
 def _kind(shape: Shape) -> int:
@@ -170,8 +171,11 @@ def lifetimes_of(phantom: Phantom) -> Lifetimes:
         if phantom.voxels.has_maps:
             n = phantom.voxels.grid.n_voxel
             share, tau = phantom.voxels.share_ops, phantom.voxels.tau_ops_ns
-            voxel_ops = np.full(n, own[2].share, np.float32) if share is None else share
-            voxel_tau = np.full(n, own[2].tau_ns, np.float32) if tau is None else tau
+            voxel_ops = np.full(n, own[2].share, np.float32) if share is None else share.copy()
+            voxel_tau = np.full(n, own[2].tau_ns, np.float32)
+            if tau is not None:
+                # Positrons may come to rest where there is no activity and no lifetime is given.
+                np.copyto(voxel_tau, tau, where=tau > 0)
     channels += [region.channels for region in phantom.regions]
     n_most = max(len(some) for some in channels)
     cumulative, tau_ns = np.ones((2, len(channels), n_most))

@@ -100,6 +100,16 @@ class Detector:
             value = getattr(self, name)
             if not value >= 0:
                 raise SettingsError(f"{name} = {value:g}: expected zero or more")
+        for name in ("walk_ns", "position_radius_mm", "depth_fwhm_mm", "axial_fwhm_mm"):
+            value = getattr(self, name)
+            if value is not None and not value >= 0:
+                raise SettingsError(f"{name} = {value:g}: expected zero or more")
+        for name in ("saturation_kev", "highest_kev"):
+            value = getattr(self, name)
+            if value is not None and not value > self.threshold_kev:
+                raise SettingsError(
+                    f"{name} = {value:g} is not above threshold_kev = {self.threshold_kev:g}"
+                )
         if self.packing > 1:
             raise SettingsError(f"packing = {self.packing:g}: expected a share, at most 1")
         if self.tot_ns is not None and not (self.tot_ns[1] > 0 and self.tot_ns[2] >= 0):

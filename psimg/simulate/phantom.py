@@ -202,7 +202,12 @@ class VoxelPhantom:
                     f"voxel phantom {self.name!r}: share_ops reaches {self.share_ops.max():g}, "
                     "expected 0 to 1"
                 )
-        if (self.has_maps) and [c.name for c in self.channels] != ["pps", "direct", "ops"]:
+        if self.share_ops is not None and not self.channels[-1].share > 0:
+            raise SettingsError(
+                f"voxel phantom {self.name!r}: with a map share_ops its channels need a share of "
+                "o-Ps above zero, which says how p-Ps goes with it"
+            )
+        if self.has_maps and [c.name for c in self.channels] != ["pps", "direct", "ops"]:
             raise SettingsError(
                 f"voxel phantom {self.name!r}: maps of o-Ps need the channels pps, direct, ops"
             )
@@ -229,14 +234,15 @@ class Phantom:
             if names.count(name) > 1:
                 raise SettingsError(f"two parts of the phantom are called {name!r}; rename one")
         for line in self.lines:
-            ends = np.array([line.start_mm, line.end_mm])
-            inside = np.any([region.contains(ends) for region in self.regions], axis=0)
+            start, end = np.array([line.start_mm, line.end_mm])
+            points = start + np.linspace(0.0, 1.0, 1001)[:, None] * (end - start)
+            inside = np.any([region.contains(points) for region in self.regions], axis=0)
             if self.voxels is not None:
-                inside = inside | (self.voxels.grid.voxel_of(ends) >= 0)
+                inside = inside | (self.voxels.grid.voxel_of(points) >= 0)
             if not np.all(inside):
                 raise SettingsError(
-                    f"source {line.name!r} lies outside every region, and no lifetime is known "
-                    "there; put a region around it"
+                    f"source {line.name!r} lies, or a part of it, outside every region, and no "
+                    "lifetime is known there; put a region around it"
                 )
 
     @property
@@ -262,6 +268,16 @@ class Phantom:
             )
             reaches.append(float(np.max(np.hypot(x, y), where=across, initial=0.0)))
         return max(reaches)
+
+    def sees_voxels(self) -> bool:
+        """Return whether the middle of any voxel with activity is in no region."""
+        if self.voxels is None:
+            return False
+        centres = self.voxels.grid.centres_mm()[self.voxels.activity > 0]
+        free = np.ones(len(centres), np.bool_)
+        for region in self.regions:
+            free &= ~region.contains(centres)
+        return bool(free.any())
 
     def visible_ml(self, index: int) -> float:
         """Return the volume of the ``index``-th region that no later one displaces [mL].
