@@ -241,7 +241,7 @@ class Phantom:
                 inside = inside | (self.voxels.grid.voxel_of(points) >= 0)
             if not np.all(inside):
                 raise SettingsError(
-                    f"source {line.name!r} lies, or a part of it, outside every region, and no "
+                    f"source {line.name!r} lies outside every region, all or a part of it, and no "
                     "lifetime is known there; put a region around it"
                 )
 

@@ -44,12 +44,6 @@ class Acquisition:
             raise SettingsError(
                 "no part of the phantom has activity; give a region activity_mbq or activity_kbq_ml"
             )
-        voxels = self.phantom.voxels
-        if voxels is not None and voxels.activity_mbq > 0 and not self.phantom.sees_voxels():
-            raise SettingsError(
-                f"voxel phantom {voxels.name!r} has activity, and regions cover all of it; leave "
-                "its activity out, or the regions"
-            )
         for i, region in enumerate(self.phantom.regions):
             wanted = activities[i + (self.phantom.voxels is not None)]
             if wanted > 0 and not self.phantom.visible_ml(i) > 0:
@@ -57,6 +51,12 @@ class Acquisition:
                     f"region {region.name!r} has activity, and lies wholly inside later regions; "
                     "name it after them"
                 )
+        voxels = self.phantom.voxels
+        if voxels is not None and voxels.activity_mbq > 0 and not self.phantom.sees_voxels():
+            raise SettingsError(
+                f"voxel phantom {voxels.name!r} has activity, and regions cover all of it; leave "
+                "its activity out, or the regions"
+            )
 
     @property
     def total_mbq(self) -> float:

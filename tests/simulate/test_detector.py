@@ -38,16 +38,27 @@ def test_a_study_is_told_what_it_needs_of_a_detector():
 
     assert (scanner.radius_mm, scanner.length_mm) == (410.0, 1000.0)
     assert (scanner.crt_ns, scanner.energy_fwhm) == (0.23, 0.1)
-    assert replace(RING, tot_scale_ns=10.0, tot_kev=100.0).scanner().energy_fwhm is None
+    assert replace(RING, tot_ns=(0.0, 10.0, 1.0, 0.0)).scanner().energy_fwhm is None
     assert replace(RING, energy_fwhm=0.0).scanner().energy_fwhm is None
 
 
-def test_time_over_threshold_rises_straight_and_then_as_the_logarithm():
-    detector = replace(RING, tot_scale_ns=10.0, tot_kev=100.0)
+def test_time_over_threshold_is_a_parabola_in_the_logarithm_held_at_its_top():
+    a, b, c, d = -40.0, 30.0, 20.0, -2.0
+    detector = replace(RING, tot_ns=(a, b, c, d))
+    top = math.exp(-b / (2 * d)) - c
+    log = np.log(np.array([50.0, 300.0, 1000.0]) + c)
 
-    found = detector.time_over_threshold(np.array([0.0, 1e-3, 100.0, 1e6]))
+    found = detector.time_over_threshold(np.array([0.0, -5.0, 50.0, 300.0, 1000.0, top, 2 * top]))
 
-    assert_allclose(found, [0.0, 1e-4, 10 * math.log(2), 10 * math.log(10001)], rtol=1e-5)
+    assert_allclose(found[:2], max(0.0, a + b * math.log(c) + d * math.log(c) ** 2))
+    assert_allclose(found[2:5], a + b * log + d * log**2, rtol=1e-12)
+    assert_allclose(found[5:], a - b * b / (4 * d), rtol=1e-12)
+
+
+def test_a_time_over_threshold_is_never_negative():
+    detector = replace(RING, tot_ns=(-100.0, 10.0, 0.0, 0.0))
+
+    assert_allclose(detector.time_over_threshold(np.array([0.0, 1.0, 1e3])), 0.0)
 
 
 def test_offsets_are_the_detectors_own():
@@ -73,8 +84,12 @@ NOT_NEGATIVE += ["lutetium_bq_cm3"]
         *(({name: -1.5}, rf"{name} = -1.5: expected zero or more") for name in NOT_NEGATIVE),
         ({"energy_fwhm": math.nan}, r"energy_fwhm = nan: expected zero or more"),
         ({"packing": 1.2}, r"packing = 1.2: expected a share, at most 1"),
-        ({"tot_kev": 5.0}, r"tot_scale_ns and tot_kev describe one curve; give both or neither"),
-        ({"tot_scale_ns": 5.0}, r"tot_scale_ns and tot_kev describe one curve"),
+        ({"tot_ns": (0.0, -1.0, 5.0, 0.0)}, r"tot_ns = .*: expected a curve that rises"),
+        ({"tot_ns": (0.0, 1.0, -5.0, 0.0)}, r"tot_ns = .*: expected a curve that rises"),
+        ({"walk_ns": -0.1}, r"walk_ns = -0.1: expected zero or more"),
+        ({"depth_fwhm_mm": -1.0}, r"depth_fwhm_mm = -1: expected zero or more"),
+        ({"saturation_kev": 10.0}, r"saturation_kev = 10 is not above threshold_kev"),
+        ({"highest_kev": 10.0}, r"highest_kev = 10 is not above threshold_kev"),
         ({"n_modules": 20}, r"module_width_mm = 0: expected a number above zero"),
         (
             {"n_modules": 23, "module_width_mm": 90.0},

@@ -144,7 +144,7 @@ def test_parts_have_names_and_activities_in_their_order():
     phantom = Phantom(
         voxels=voxels(activity_mbq=3.0),
         regions=(
-            ball("a", activity_mbq=2.0),
+            ball("a", -30.0, activity_mbq=2.0),
             ball("b", x=30.0, activity_kbq_ml=500.0),
             ball("c", 60.0),
         ),
@@ -286,6 +286,21 @@ def test_ready_made_phantoms_and_channels():
                 )
             ),
             r"region 'small' has activity, and lies wholly inside later regions",
+        ),
+        (
+            lambda: acquisition(Phantom(voxels=voxels(), regions=(ball(radius_mm=30.0),))),
+            r"voxel phantom 'v' has activity, and regions cover all of it",
+        ),
+        (
+            lambda: Phantom(
+                regions=(ball("a", -50.0), ball("b", 50.0)),
+                lines=(line((-50.0, 0.0, 0.0), (50.0, 0.0, 0.0)),),
+            ),
+            r"source 'l' lies outside every region, all or a part of it",
+        ),
+        (
+            lambda: voxels(share_ops=np.full(8, 0.3), channels=ps_channels(2.0, share_ops=0.0)),
+            r"'v': with a map share_ops its channels need a share of o-Ps above zero",
         ),
     ],
 )
