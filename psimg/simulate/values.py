@@ -80,7 +80,7 @@ class Decays:
     time_ns: NDArray[np.float64]
     """(N,) when the positron and the prompt gamma were emitted [ns]."""
     life_ns: NDArray[np.float64]
-    """(N,) how long the positron lived; NaN without one [ns]."""
+    """(N,) how long the positron lived, slowing down included; NaN without one [ns]."""
     emission_mm: NDArray[np.float32]
     """(N, 3) where the nucleus decayed [mm]."""
     annihilation_mm: NDArray[np.float32]
