@@ -31,7 +31,8 @@ CORE_MM = 10.0
 PARTS = ("body", *SPHERES)
 """Where positrons annihilate: the parts of the phantom, everything else in the first."""
 SCATTERS = ("none", "annihilation", "prompt", "both")
-N_SAMPLE = 400_000
+N_SAMPLE = 100_000
+"""True triplets of a run of which the truth is kept one by one."""
 OPS_CHANNEL, LUTETIUM = 2, 255
 
 
@@ -101,6 +102,17 @@ class Run:
     """(N, 17) true triplets in the body: x, y, z; annihilation point; direction of the LOR; dt;
     life; scatters of the three; part; in flight; photons of different elements."""
 
+    def __add__(self, other):
+        arrays = {
+            name: getattr(self, name) + getattr(other, name)
+            for name in ("origin", "part", "scatter", "own", "longer", "with_lutetium")
+        }
+        return Run(
+            counts={k: v + other.counts[k] for k, v in self.counts.items()},
+            sample=np.concatenate([self.sample, other.sample]),
+            **arrays,
+        )
+
     def row(self, name):
         return REGIONS.index(name)
 
@@ -148,6 +160,14 @@ def run(detector, select, *, seconds, seed, activity_mbq=ACTIVITY_MBQ, contrast=
     took = time.perf_counter() - start
     print(f"{label}: {counts}, body {tally.origin[0].sum(axis=1)}, {took:.0f} s", flush=True)
     return _read(path)
+
+
+def several(*what, seeds, **how):
+    """Return the sum of runs that differ in their seed."""
+    total, *others = [run(*what, seed=seed, **how) for seed in seeds]
+    for one in others:
+        total = total + one
+    return total
 
 
 def _read(path):

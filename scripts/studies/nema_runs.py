@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 
-from nema import run
+from nema import run, several
 
 from psimg.events import SelectOptions
 from psimg.simulate import Physics, find_detector
@@ -40,13 +40,13 @@ def quadra_runs():
     """Return the runs of the Vision Quadra by name."""
     quadra = (QUADRA, QUADRA_SELECT)
     return {
-        "uniform": run(*quadra, seconds=3.0, seed=1, label="quadra_uniform"),
-        "spheres": run(*quadra, seconds=7.5, seed=2, activity_mbq=2.0, spheres_only=True,
+        "uniform": several(*quadra, seconds=0.5, seeds=range(1, 5), label="quadra_uniform"),
+        "spheres": run(*quadra, seconds=5.0, seed=12, activity_mbq=2.0, spheres_only=True,
                        physics=NO_LUTETIUM, label="quadra_spheres"),
-        "hot": run(*quadra, seconds=1.0, seed=3, contrast=8.0, label="quadra_hot"),
-        "no lutetium": run(*quadra, seconds=0.7, seed=4, physics=NO_LUTETIUM,
+        "hot": run(*quadra, seconds=0.5, seed=13, contrast=8.0, label="quadra_hot"),
+        "no lutetium": run(*quadra, seconds=0.3, seed=14, physics=NO_LUTETIUM,
                            label="quadra_nolu"),
-        "a tenth": run(*quadra, seconds=2.5, seed=5, activity_mbq=4.17, label="quadra_tenth"),
+        "a tenth": run(*quadra, seconds=1.0, seed=15, activity_mbq=4.17, label="quadra_tenth"),
     }  # fmt: skip
 
 
@@ -54,12 +54,12 @@ def jpet_runs():
     """Return the runs of the Modular J-PET and of what lies between the scanners, by name."""
     low = {"activity_mbq": 4.0, "physics": NO_LUTETIUM}
     return {
-        "jpet": run(JPET, JPET_SELECT, seconds=4.0, seed=11, label="jpet"),
-        "jpet loose": run(JPET, JPET_LOOSE, seconds=3.75, seed=12, **low, label="jpet_loose"),
-        "lso short": run(LSO_SHORT, QUADRA_SELECT, seconds=2.5, seed=13, **low, label="lso_short"),
-        "plastic long": run(PLASTIC_LONG, JPET_SELECT, seconds=5.0, seed=14, **low,
+        "jpet": several(JPET, JPET_SELECT, seconds=0.5, seeds=range(21, 27), label="jpet"),
+        "quadra low": run(QUADRA, QUADRA_SELECT, seconds=1.0, seed=35, **low, label="quadra_low"),
+        "lso short": run(LSO_SHORT, QUADRA_SELECT, seconds=2.0, seed=33, **low, label="lso_short"),
+        "plastic long": run(PLASTIC_LONG, JPET_SELECT, seconds=3.0, seed=34, **low,
                             label="plastic_long"),
-        "quadra low": run(QUADRA, QUADRA_SELECT, seconds=2.0, seed=15, **low, label="quadra_low"),
+        "jpet loose": run(JPET, JPET_LOOSE, seconds=2.5, seed=32, **low, label="jpet_loose"),
     }  # fmt: skip
 
 
