@@ -1,0 +1,172 @@
+"""Expected spectra of the NEMA phantom's regions, and the errors of tau_ops that they allow."""
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+from nema import (
+    ACTIVITY_MBQ,
+    BALLS,
+    BIG,
+    CORE_MM,
+    EDGES_NS,
+    PARTS,
+    SPHERES,
+    TAU_OPS_NS,
+    concentrations,
+    volumes_ml,
+)
+
+from psimg.core import FitStatus, VoxelGrid
+from psimg.lifetime import LifetimeModel, calibrate_response, fit_voxels, precision_of
+from psimg.spectra import LifetimeSpectra
+
+CENTRES_NS = 0.5 * (EDGES_NS[1:] + EDGES_NS[:-1])
+VOXEL_ML = 0.064
+N_SETS = 4
+"""Delayed windows of the ``delayed`` background."""
+RULES = ("fixed", "ps-ratio", "free")
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Shapes:
+    """Spectra over their sums."""
+
+    true: np.ndarray
+    classes: np.ndarray
+    """(3, B) of classes I, II and III."""
+
+
+def shapes_of(run):
+    """Return the shapes in dt of the body's true triplets and randoms; I and III smoothed."""
+    classes = run.origin[0, 1:].copy()
+    x = CENTRES_NS / 20.0
+    for k in (0, 2):
+        total = classes[k].sum()
+        weight = 1.0 / np.sqrt(np.maximum(total / len(x), 1.0)) * np.ones(len(x))
+        fit = np.polynomial.Polynomial.fit(x, classes[k], 2, w=weight)
+        classes[k] = np.maximum(fit(x), 0.0)
+    classes /= np.maximum(classes.sum(axis=1, keepdims=True), 1.0)
+    return Shapes(true=run.origin[0, 0] / run.origin[0, 0].sum(), classes=classes)
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Expected:
+    """What a region sees per second."""
+
+    name: str
+    true: float
+    """True triplets [1/s]."""
+    classes: np.ndarray
+    """(3,) random ones by class [1/s]."""
+    own: float = 0.0
+    """Share of the true ones that come from the region itself."""
+    error: float = 0.0
+    """Relative error of the simulated rate of true triplets."""
+
+    @property
+    def total(self):
+        return self.true + self.classes.sum()
+
+    @property
+    def randoms(self):
+        return self.classes.sum() / self.total
+
+    def spectrum(self, shapes, seconds):
+        return seconds * (self.true * shapes.true + self.classes @ shapes.classes)
+
+    def unrelated(self, shapes, seconds):
+        return seconds * (self.classes[[0, 2]] @ shapes.classes[[0, 2]])
+
+
+def expected_of(uniform, spheres, contrast):
+    """Return what each sphere and a voxel in the largest one see at a contrast, by name.
+
+    True triplets, and class I with them, are linear in the activity: those of a uniform filling,
+    from the density in balls of 37 mm at the sphere's place, and what the spheres hold beyond,
+    from a run with activity in the spheres alone. Classes II and III are smooth over the body and
+    keep their densities.
+    """
+    seconds = uniform.counts["seconds"]
+    flat, _ = concentrations(1.0)
+    body, sphere = concentrations(contrast)
+    volume = volumes_ml()[1:]
+    per_decay = spheres.part[:, 1:] / (spheres.counts["n_decays"] / len(SPHERES))
+    found = {}
+    places = [(name, i, volume[i], name) for i, name in enumerate(SPHERES)]
+    places.append(("voxel", len(SPHERES) - 1, VOXEL_ML, "core"))
+    core_ml = 4e-3 / 3.0 * np.pi * CORE_MM**3
+    for name, i, ml, row in places:
+        ball = uniform.origin[uniform.row(BALLS[i])].sum(axis=1) / seconds * ml / BIG
+        share = 1.0 if name != "voxel" else VOXEL_ML / core_ml
+        # Decays per second beyond the body's concentration, of each sphere, times what is seen.
+        seen = 1e6 * share * per_decay[uniform.row(row)] * volume
+        true = ball[0] * body / flat + seen.sum() * (sphere - body)
+        own = seen[i] * sphere / true
+        classes = ball[1:] * np.array([true / ball[0], body / flat, body / flat])
+        n = uniform.true(BALLS[i])
+        found[name] = Expected(
+            name=name, true=true, classes=classes, own=own,
+            error=np.hypot(ball[0] * body / flat / true / np.sqrt(n),
+                           seen.sum() * (sphere - body) / true
+                           / np.sqrt(max(spheres.part[uniform.row(row), 1:].sum(), 1.0))),
+        )  # fmt: skip
+    return found
+
+
+def body_of(run):
+    """Return what the body sees per second."""
+    counts = run.origin[0].sum(axis=1) / run.counts["seconds"]
+    return Expected(name="body", true=counts[0], classes=counts[1:], own=1.0)
+
+
+def model_of(rule, response, background="flat", tau=None):
+    model = LifetimeModel(intensities=rule, background=background, response=response)
+    tau = TAU_OPS_NS if tau is None else tau
+    components = tuple(
+        replace(c, tau_ns=tau) if c.name == "ops" else c for c in model.components
+    )
+    return replace(model, components=components)
+
+
+def calibrated(run):
+    """Return the response fitted to the body's true triplets and their mean randoms."""
+    spectra = LifetimeSpectra(
+        edges_ns=EDGES_NS, counts=run.origin[:1, 0],
+        delayed=np.zeros((1, 3, len(CENTRES_NS))), n_sets=(0, 0, 0),
+        n_events=int(run.origin[0, 0].sum()), n_outside=0, n_outside_dt=0, names=("body",),
+    )  # fmt: skip
+    return calibrate_response(spectra, model=LifetimeModel())
+
+
+def bound(expected, rule, response, seconds, *, tau=None, n_sets=0):
+    """Return the Cramer-Rao bound of tau_ops [ns]."""
+    return precision_of(
+        model_of(rule, response, tau=tau), EDGES_NS, n_events=expected.total * seconds,
+        background_share=expected.randoms, n_sets=n_sets,
+    ).tau_ops_error_ns  # fmt: skip
+
+
+def seconds_for(expected, rule, response, error, *, tau=None):
+    """Return the scan whose bound is an error [s]."""
+    return (bound(expected, rule, response, 1.0, tau=tau) / error) ** 2
+
+
+def toys(expected, shapes, response, seconds, *, rule, background, n, rng):
+    """Return median, half of the central 68 %, and share fitted, of tau_ops over Poisson toys."""
+    counts = rng.poisson(expected.spectrum(shapes, seconds), size=(n, len(CENTRES_NS)))
+    delayed = np.zeros((n, 3, 1))
+    delayed[:, 0, 0] = rng.poisson(N_SETS * expected.unrelated(shapes, seconds).sum(), size=n)
+    spectra = LifetimeSpectra(
+        edges_ns=EDGES_NS, counts=counts.astype(np.uint32), delayed=delayed.astype(np.uint32),
+        n_sets=(N_SETS, 0, 0), n_events=int(counts.sum()), n_outside=0, n_outside_dt=0,
+        grid=VoxelGrid.centred(shape=(n, 1, 1), voxel_mm=(4.0, 4.0, 4.0)), voxel=np.arange(n),
+    )  # fmt: skip
+    maps = fit_voxels(spectra, model=model_of(rule, response, background))
+    tau = maps.values[maps.status == FitStatus.OK, maps.names.index("tau_ops")]
+    if len(tau) < 10:
+        return np.nan, np.nan, len(tau) / n
+    low, middle, high = np.quantile(tau, [0.1587, 0.5, 0.8413])
+    return middle, 0.5 * (high - low), len(tau) / n
+
+
+__all__ = ["ACTIVITY_MBQ", "PARTS", "Expected", "Shapes"]
