@@ -122,9 +122,7 @@ def body_of(run):
 def model_of(rule, response, background="flat", tau=None):
     model = LifetimeModel(intensities=rule, background=background, response=response)
     tau = TAU_OPS_NS if tau is None else tau
-    components = tuple(
-        replace(c, tau_ns=tau) if c.name == "ops" else c for c in model.components
-    )
+    components = tuple(replace(c, tau_ns=tau) if c.name == "ops" else c for c in model.components)
     return replace(model, components=components)
 
 

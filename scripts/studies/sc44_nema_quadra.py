@@ -200,9 +200,7 @@ def main():
     uniform, spheres, hot = runs["uniform"], runs["spheres"], runs["hot"]
     shapes = shapes_of(uniform)
     calibration = calibrated(uniform)
-    response = Response(
-        mu_ns=calibration.value("mu_ns"), sigma_ns=calibration.value("sigma_ns")
-    )
+    response = Response(mu_ns=calibration.value("mu_ns"), sigma_ns=calibration.value("sigma_ns"))
     expected = {c: expected_of(uniform, spheres, c) for c in CONTRASTS}
     rng = np.random.default_rng(44)
 
@@ -391,28 +389,58 @@ def main():
                 scan_rows,
             ),
             error_table=table(
-                ["filling", "where", "true [1/s]", "randoms [%]", "of itself [%]",
-                 "published [ns]", "psimg in the best scan", "over published",
-                 f"bound in {ASSUMED_S / 60:.0f} min, at 1.83 ns", "at the published value",
-                 "published / bound", "events for the published error"],
+                [
+                    "filling",
+                    "where",
+                    "true [1/s]",
+                    "randoms [%]",
+                    "of itself [%]",
+                    "published [ns]",
+                    "psimg in the best scan",
+                    "over published",
+                    f"bound in {ASSUMED_S / 60:.0f} min, at 1.83 ns",
+                    "at the published value",
+                    "published / bound",
+                    "events for the published error",
+                ],
                 error_rows,
             ),
             toy_table=table(
-                ["filling", "where", "best scan: bound", "`flat`", "`delayed`", "`fixed`, `flat`",
-                 f"{ASSUMED_S / 60:.0f} min: bound", "`flat`", "`delayed`", "`fixed`, `flat`"],
+                [
+                    "filling",
+                    "where",
+                    "best scan: bound",
+                    "`flat`",
+                    "`delayed`",
+                    "`fixed`, `flat`",
+                    f"{ASSUMED_S / 60:.0f} min: bound",
+                    "`flat`",
+                    "`delayed`",
+                    "`fixed`, `flat`",
+                ],
                 toy_rows,
             ),
-            scaling_table=table(
-                ["filling", "where", *(f"{t:g} s" for t in scans)], scaling_rows
-            ),
+            scaling_table=table(["filling", "where", *(f"{t:g} s" for t in scans)], scaling_rows),
             flat_table=table(
-                ["filling", "flat counts per ns and s", *(f"{t:g} s" for t in scans),
-                 "25 counts per bin of 0.05 ns after [min]", "0.1 ns", "0.2 ns"],
+                [
+                    "filling",
+                    "flat counts per ns and s",
+                    *(f"{t:g} s" for t in scans),
+                    "25 counts per bin of 0.05 ns after [min]",
+                    "0.1 ns",
+                    "0.2 ns",
+                ],
                 flat_rows,
             ),
             bias_table=table(
-                ["filling", "where", "class II [% of true]", "`flat`", "`delayed`",
-                 "true randoms as template"],
+                [
+                    "filling",
+                    "where",
+                    "class II [% of true]",
+                    "`flat`",
+                    "`delayed`",
+                    "true randoms as template",
+                ],
                 bias_rows,
             ),
             mixing_table=table(
@@ -420,28 +448,53 @@ def main():
                 mixing_rows,
             ),
             class_table=table(
-                ["where", "triplets [1/s]", "true [%]", "I [%]", "II [%]", "III [%]",
-                 "II / true [%]", "randoms with a photon of 176Lu [%]"],
+                [
+                    "where",
+                    "triplets [1/s]",
+                    "true [%]",
+                    "I [%]",
+                    "II [%]",
+                    "III [%]",
+                    "II / true [%]",
+                    "randoms with a photon of 176Lu [%]",
+                ],
                 class_rows,
             ),
             change_table=table(
-                ["body, uniform", "triplets [1/s]", "true [%]", "I [%]", "II [%]", "III [%]",
-                 "II / true [%]", "randoms with a photon of 176Lu [%]"],
+                [
+                    "body, uniform",
+                    "triplets [1/s]",
+                    "true [%]",
+                    "I [%]",
+                    "II [%]",
+                    "III [%]",
+                    "II / true [%]",
+                    "randoms with a photon of 176Lu [%]",
+                ],
                 change_rows,
             ),
             rate_table=table(
-                ["", "singles [1e6/s]", "annihilation window", "prompt window",
-                 "true triplets per 1000 decays"],
+                [
+                    "",
+                    "singles [1e6/s]",
+                    "annihilation window",
+                    "prompt window",
+                    "true triplets per 1000 decays",
+                ],
                 rate_rows,
             ),
             scatter_table=table(
-                ["true triplets in", "number", "no photon scattered [%]",
-                 "annihilation photons only [%]", "prompt only [%]", "both [%]"],
+                [
+                    "true triplets in",
+                    "number",
+                    "no photon scattered [%]",
+                    "annihilation photons only [%]",
+                    "prompt only [%]",
+                    "both [%]",
+                ],
                 scatter_rows,
             ),
-            check_table=table(
-                ["8:1", "simulated", "expected", "pull"], check_rows
-            ),
+            check_table=table(["8:1", "simulated", "expected", "pull"], check_rows),
         )  # fmt: skip
     )
 

@@ -1,0 +1,416 @@
+"""44Sc in the NEMA image-quality phantom on the Modular J-PET, beside the Vision Quadra.
+
+The same acquisition as sc44_nema_quadra.py, with times over threshold; what geometry, material and
+selection cost, from detectors that lie between the two. Writes docs/studies/sc44_nema_jpet.md and
+its figure. Usage: python scripts/studies/sc44_nema_jpet.py
+"""
+
+import math
+from pathlib import Path
+
+import numpy as np
+from nema import ACTIVITY_MBQ, BALLS, SPHERES, TAU_OPS_NS, phantom, volumes_ml
+from nema_expect import (
+    N_SETS,
+    VOXEL_ML,
+    Expected,
+    bound,
+    calibrated,
+    expected_of,
+    seconds_for,
+)
+from nema_runs import JPET, JPET_LOOSE, JPET_SELECT, QUADRA, jpet_runs, quadra_runs
+from sc44_nema_quadra import ASSUMED_S, PUBLISHED, WORDS, geometric, table
+
+from psimg.lifetime import Response
+from psimg.simulate import find_material
+from psimg.simulate.materials import attenuation_tables
+
+DOCS = Path(__file__).parents[2] / "docs"
+PAGE = DOCS / "studies" / "sc44_nema_jpet.md"
+FIGURE = DOCS / "images" / "sc44_nema_jpet.png"
+PUBLISHED_GAIN = 150.0
+"""Kunimmal Venadan et al., abstract: sensitivity of the Quadra over the Modular J-PET."""
+PUBLISHED_QUADRA = 9.22
+"""The same: 44Sc on the Quadra [cps/kBq]."""
+N_SIGMA = 5.0
+
+
+def coverage(detector):
+    """Return how much of the circle the modules cover."""
+    if not detector.n_modules:
+        return 1.0
+    return detector.n_modules * detector.module_width_mm / (2 * math.pi * detector.inner_radius_mm)
+
+
+def interactions(detector, n=400_000, seed=5):
+    """Return the shares of decays in the body whose three photons cross the detector, and interact.
+
+    Straight lines through a shell, nothing in the phantom: 511 keV twice back to back, 1157 keV.
+    """
+    rng = np.random.default_rng(seed)
+    body = phantom().regions[1]
+    low, high = body.bounds_mm
+    points = rng.uniform(low, high, (4 * n, 3))
+    points = points[body.contains(points)][:n]
+    n = len(points)
+    compton, photo = attenuation_tables((find_material(detector.material),), 1200)
+    mu = detector.packing * (compton + photo)[0]
+    one, prompt = _directions(n, rng), _directions(n, rng)
+    crosses, hits = np.ones(n), np.ones(n)
+    for direction, energy in ((one, 511), (-one, 511), (prompt, 1157)):
+        near = _to_cylinder(points, direction, detector.inner_radius_mm)
+        far = _to_cylinder(points, direction, detector.inner_radius_mm + detector.thickness_mm)
+        ahead = points[:, 2] + near * direction[:, 2]
+        seen = (np.abs(ahead) <= 0.5 * detector.length_mm) * coverage(detector)
+        depth = far - near
+        # Not beyond the ends.
+        with np.errstate(divide="ignore"):
+            to_end = (0.5 * detector.length_mm - np.abs(ahead)) / np.abs(direction[:, 2])
+        outwards = ahead * direction[:, 2] > 0
+        depth = np.where(outwards, np.minimum(depth, np.maximum(to_end, 0.0)), depth)
+        crosses *= seen
+        hits *= seen * -np.expm1(-mu[energy] * depth)
+    return crosses.mean(), hits.mean()
+
+
+def _directions(n, rng):
+    z = rng.uniform(-1.0, 1.0, n)
+    angle = rng.uniform(0.0, 2.0 * math.pi, n)
+    across = np.sqrt(1.0 - z * z)
+    return np.column_stack([across * np.cos(angle), across * np.sin(angle), z])
+
+
+def _to_cylinder(point, direction, radius):
+    a = (direction[:, :2] ** 2).sum(axis=1)
+    b = (point[:, :2] * direction[:, :2]).sum(axis=1)
+    c = (point[:, :2] ** 2).sum(axis=1) - radius**2
+    return (-b + np.sqrt(b * b - a * c)) / a
+
+
+def half_width(values):
+    """Return half of the central 68 %, and its error as of a Gaussian."""
+    low, high = np.quantile(values, [0.1587, 0.8413])
+    width = 0.5 * (high - low)
+    return width, width * 1.2 / math.sqrt(2 * len(values))
+
+
+def resolution(run):
+    """Return the widths of dt and of the point, and how pure the triplets are."""
+    s = run.sample
+    offset = s[:, :3] - s[:, 3:6]
+    along = np.einsum("ij,ij->i", offset, s[:, 6:9])
+    rest = offset - along[:, None] * s[:, 6:9]
+    late = s[:, 9] - s[:, 10]
+    clean = (s[:, 11:14] == 0).all(axis=1)
+    widths = {
+        "dt": half_width(late[clean]),
+        "along": half_width(along[clean]),
+        "axial": half_width(offset[clean, 2]),
+        "across": half_width(rest[clean, 0]),
+    }
+    middle = np.median(late[clean])
+    near = (np.abs(late - middle) < N_SIGMA * widths["dt"][0]) & (
+        np.linalg.norm(offset, axis=1) < N_SIGMA * widths["along"][0]
+    )
+    true = run.true("body")
+    everything = run.origin[0].sum()
+    return widths | {
+        "true": true / everything,
+        "clean": true / everything * clean.mean(),
+        "near": true / everything * (clean & near).mean(),
+        "scattered": 1 - clean.mean(),
+        "astray": 1 - near[clean].mean(),
+        "mean": float(late[clean].mean()),
+    }
+
+
+def density(run):
+    """Return true triplets located per mL and s on the circle of spheres."""
+    s = run.sample
+    x, y, z = s[:, :3].T
+    radius = np.hypot(x, y)
+    inside = (radius > 40.0) & (radius < 75.0) & (np.abs(z) < 20.0)
+    ml = math.pi * (75.0**2 - 40.0**2) * 40.0 * 1e-3
+    fraction = len(s) / run.true("body")
+    n = inside.sum()
+    return n / ml / run.counts["seconds"] / fraction, math.sqrt(n) / n
+
+
+def jpet_expected(run):
+    """Return what each sphere and a voxel see in a uniform filling, by name."""
+    rate, error = density(run)
+    counts = run.origin[0].sum(axis=1)
+    # Randoms over true ones where the spheres are.
+    balls = np.array([run.origin[run.row(b)].sum(axis=1) for b in BALLS]).sum(axis=0)
+    ratio = (balls[1:].sum() / balls[0]) / (counts[1:].sum() / counts[0])
+    found = {}
+    volumes = dict(zip(SPHERES, volumes_ml()[1:], strict=True)) | {"voxel": VOXEL_ML}
+    for name, ml in volumes.items():
+        found[name] = Expected(
+            name=name, true=rate * ml, classes=rate * ml * counts[1:] / counts[0] * ratio,
+            error=error,
+        )  # fmt: skip
+    return found, ratio
+
+
+def yield_of(run):
+    """Return true triplets in the body per 1e5 decays, and the error."""
+    n, decays = run.true("body"), run.counts["n_decays"]
+    return 1e5 * n / decays, 1e5 * math.sqrt(n) / decays
+
+
+def ratio_of(one, other):
+    """Return a ratio of two values with errors, as text."""
+    value = one[0] / other[0]
+    error = value * math.hypot(one[1] / one[0], other[1] / other[0])
+    return _figures(value, error)
+
+
+def _figures(value, error):
+    digits = max(0, 1 - math.floor(math.log10(error))) if error > 0 else 2
+    return f"{value:,.{digits}f} ± {error:,.{digits}f}"
+
+
+def figure(gains, quadra, jpet):
+    from matplotlib.figure import Figure
+
+    page = Figure(figsize=(8.4, 3.9), layout="constrained")
+    left, right = page.subplots(1, 2, width_ratios=(1.0, 1.1))
+    names = list(gains)
+    values = [gains[n][0] for n in names]
+    left.barh(
+        range(len(names)), values, xerr=[gains[n][1] for n in names],
+        color=["#0072B2", "#56B4E9", "#E69F00", "#9a9a9a"], height=0.62,
+        error_kw={"linewidth": 1.1, "capsize": 3},
+    )  # fmt: skip
+    for i, value in enumerate(values):
+        left.text(value * 1.25, i, f"{value:.3g}", va="center", fontsize=9.5)
+    left.axvline(PUBLISHED_GAIN, color="#D55E00", linestyle="--", linewidth=1.2)
+    left.text(PUBLISHED_GAIN * 0.9, -0.72, "published", color="#D55E00", fontsize=8.5, ha="right")
+    left.set_yticks(range(len(names)), names)
+    left.invert_yaxis()
+    left.set_xscale("log")
+    left.set_xlim(1, max(values) * 4)
+    left.set_xlabel("Quadra / Modular J-PET, true triplets per decay")
+    left.set_title("a", loc="left", fontsize=10.5)
+    times = np.geomspace(30, 1e5, 60)
+    for expected, response, colour, word in (
+        (*quadra, "#0072B2", "Vision Quadra"), (*jpet, "#D55E00", "Modular J-PET"),
+    ):  # fmt: skip
+        for name, style in (("sphere_37mm", "-"), ("sphere_17mm", "--"), ("sphere_10mm", ":")):
+            y = np.array([bound(expected[name], "ps-ratio", response, t) for t in times])
+            right.plot(times / 60, np.where(y < 2, y, np.nan), style, color=colour, linewidth=1.5,
+                       label=f"{word}, {WORDS[name]}")  # fmt: skip
+    right.set_xscale("log")
+    right.set_yscale("log")
+    right.set_ylim(0.003, 2)
+    right.set_xlabel("scan [min]")
+    right.set_ylabel("smallest error of tau_ops [ns]")
+    right.legend(frameon=False, fontsize=7.8, loc="lower left")
+    right.set_title("b", loc="left", fontsize=10.5)
+    for axes in (left, right):
+        axes.spines[["top", "right"]].set_visible(False)
+    page.savefig(FIGURE, dpi=160)
+
+
+def main():
+    quadra, runs = quadra_runs(), jpet_runs()
+    uniform, jpet = quadra["uniform"], runs["jpet"]
+    fits = calibrated(uniform)
+    quadra_response = Response(mu_ns=fits.value("mu_ns"), sigma_ns=fits.value("sigma_ns"))
+    quadra_expected = expected_of(uniform, quadra["spheres"], 1.0)
+    both = {"Vision Quadra": resolution(uniform), "Modular J-PET": resolution(jpet)}
+    of_jpet = both["Modular J-PET"]
+    jpet_response = Response(mu_ns=of_jpet["mean"], sigma_ns=of_jpet["dt"][0])
+    expected, local = jpet_expected(jpet)
+
+    # The scan that suits the published errors of the Quadra.
+    best, _ = geometric([
+        seconds_for(quadra_expected[n], "ps-ratio", quadra_response, e, tau=t)
+        for n, (t, e) in PUBLISHED.items()
+    ])  # fmt: skip
+
+    yields = {name: yield_of(run) for name, run in runs.items() if name != "jpet"}
+    n_low = runs["jpet loose"]
+    yields["jpet"] = yield_of(jpet)
+    chances = {"quadra": interactions(QUADRA), "jpet": interactions(JPET)}
+    shares = {}
+    for name, key in (("quadra", "quadra low"), ("jpet", "jpet")):
+        cross, hit = chances[name]
+        shares[name] = (cross, hit / cross, 1e-5 * yields[key][0] / hit)
+    geometry, detection, selection = (shares["quadra"][i] / shares["jpet"][i] for i in range(3))
+    total = yields["quadra low"][0] / yields["jpet"][0]
+    total_error = total * math.hypot(
+        yields["quadra low"][1] / yields["quadra low"][0], yields["jpet"][1] / yields["jpet"][0]
+    )
+    gains = {
+        "geometry": (geometry, 0.0),
+        "interaction in\nthe scintillator": (detection, 0.0),
+        "windows": (selection, selection * total_error / total),
+        "product": (total, total_error),
+    }
+    figure(gains, (quadra_expected, quadra_response), (expected, jpet_response))
+
+    two_rows = []
+    for word, key, cylinder, matter in (
+        ("Vision Quadra", "quadra low", "820 x 1060 mm", "LSO, photopeak windows"),
+        ("hybrid", "lso short", "739 x 500 mm", "LSO, photopeak windows"),
+        ("hybrid", "plastic long", "820 x 1060 mm", "plastic, times over threshold"),
+        ("Modular J-PET", "jpet", "739 x 500 mm", "plastic, times over threshold"),
+        ("Modular J-PET, loosest windows", "jpet loose", "739 x 500 mm",
+         "plastic, any deposit below and above 24 ns"),
+    ):  # fmt: skip
+        two_rows.append([
+            word, cylinder, matter, _figures(*yields[key]),
+            ratio_of(yields["quadra low"], yields[key]),
+        ])  # fmt: skip
+
+    part_rows = [
+        [word, f"{shares['quadra'][i]:.4f}", f"{shares['jpet'][i]:.5f}", f"{ratio:.1f}"]
+        for i, (word, ratio) in enumerate((
+            ("all three photons cross the detector", geometry),
+            ("and interact there, once they cross", detection),
+            ("and are in the windows, located in the body", selection),
+        ))
+    ]  # fmt: skip
+    part_rows.append([
+        "true triplets per decay", f"{1e-5 * yields['quadra low'][0]:.2e}",
+        f"{1e-5 * yields['jpet'][0]:.2e}", _figures(total, total_error),
+    ])  # fmt: skip
+
+    quality_rows = []
+    for name, run in (("Vision Quadra", uniform), ("Modular J-PET", jpet)):
+        r = both[name]
+        counts = run.origin[0].sum(axis=1)
+        rate = run.true("body") / run.counts["seconds"] / ACTIVITY_MBQ
+        quality_rows.append([
+            name, f"{rate:,.1f}", _figures(*yield_of(run)),
+            *(f"{100 * c / counts.sum():.1f}" for c in counts),
+            f"{100 * r['clean']:.1f}", f"{100 * r['near']:.1f}",
+        ])  # fmt: skip
+    width_rows = [
+        [
+            name, *(f"{1e3 * x:.1f}" for x in r["dt"][:1]), f"{r['along'][0]:.1f}",
+            f"{r['axial'][0]:.1f}", f"{r['across'][0]:.1f}", f"{100 * r['scattered']:.0f}",
+            f"{100 * r['astray']:.1f}",
+        ]
+        for name, r in both.items()
+    ]  # fmt: skip
+
+    error_rows = []
+    for name in (*SPHERES, "voxel"):
+        one, other = quadra_expected[name], expected[name]
+        cells = [WORDS[name], f"{other.true:.3f}", f"{100 * other.randoms:.0f}"]
+        for seconds in (best, ASSUMED_S):
+            a = bound(one, "ps-ratio", quadra_response, seconds)
+            b = bound(other, "ps-ratio", jpet_response, seconds)
+            cells += [f"{a:.3f}", f"{b:.2f}" if b < TAU_OPS_NS else f"none ({b:.1f})"]
+        cells.append(f"{b / a:.1f}")
+        cells.append(
+            f"{seconds_for(other, 'ps-ratio', jpet_response, 0.05 * TAU_OPS_NS) / 3600:,.1f}"
+        )
+        cells.append(
+            f"{seconds_for(one, 'ps-ratio', quadra_response, 0.05 * TAU_OPS_NS) / 60:,.1f}"
+        )
+        error_rows.append(cells)
+
+    PAGE.write_text(
+        _PAGE.format(
+            activity=ACTIVITY_MBQ,
+            quadra_cps=f"{1e-2 * yields['quadra low'][0]:.2f}",
+            jpet_cps=f"{1e-2 * yields['jpet'][0]:.4f}",
+            jpet_published=f"{PUBLISHED_QUADRA / PUBLISHED_GAIN:.3f}",
+            published_quadra=PUBLISHED_QUADRA,
+            published_gain=f"{PUBLISHED_GAIN:.0f}",
+            total=_figures(total, total_error),
+            geometry=f"{geometry:.1f}",
+            detection=f"{detection:.0f}",
+            selection=f"{selection:.1f}",
+            loose=ratio_of(yields["quadra low"], yields["jpet loose"]),
+            loose_gain=ratio_of(yields["jpet loose"], yields["jpet"]),
+            geometry_lso=ratio_of(yields["quadra low"], yields["lso short"]),
+            geometry_plastic=ratio_of(yields["plastic long"], yields["jpet"]),
+            material_long=ratio_of(yields["quadra low"], yields["plastic long"]),
+            material_short=ratio_of(yields["lso short"], yields["jpet"]),
+            seconds=jpet.counts["seconds"],
+            n_true=f"{jpet.true('body'):,.0f}",
+            dt=f"{1e3 * of_jpet['dt'][0]:.0f}",
+            along=f"{of_jpet['along'][0]:.0f}",
+            axial=f"{of_jpet['axial'][0]:.0f}",
+            clean=f"{100 * of_jpet['clean']:.0f}",
+            randoms=f"{100 * (1 - of_jpet['true']):.0f}",
+            quadra_randoms=f"{100 * (1 - both['Vision Quadra']['true']):.0f}",
+            local=f"{local:.2f}",
+            best=f"{best:.0f}",
+            assumed=f"{ASSUMED_S / 60:.0f}",
+            n_sigma=f"{N_SIGMA:g}",
+            n_sets=N_SETS,
+            pair=JPET_SELECT.pair_window_ns,
+            loose_windows=f"{JPET_LOOSE.annihilation_tot_ns[1]:g}",
+            n_loose=f"{n_low.true('body'):,.0f}",
+            smallest=f"{bound(expected['sphere_10mm'], 'ps-ratio', jpet_response, ASSUMED_S):.2f}",
+            largest=f"{bound(expected['sphere_37mm'], 'ps-ratio', jpet_response, ASSUMED_S):.2f}",
+            two_table=table(
+                [
+                    "",
+                    "inner diameter x length",
+                    "detector",
+                    "true triplets per 1e5 decays",
+                    "Quadra over it",
+                ],
+                two_rows,
+            ),
+            part_table=table(["share of decays", "Quadra", "Modular J-PET", "ratio"], part_rows),
+            quality_table=table(
+                [
+                    "body",
+                    "true triplets per MBq and s",
+                    "per 1e5 decays",
+                    "true [%]",
+                    "I [%]",
+                    "II [%]",
+                    "III [%]",
+                    "true and unscattered [%]",
+                    f"and within {N_SIGMA:g} widths [%]",
+                ],
+                quality_rows,
+            ),
+            width_table=table(
+                [
+                    "",
+                    "dt [ps]",
+                    "point along the LOR [mm]",
+                    "axially [mm]",
+                    "along x [mm]",
+                    "scattered of true [%]",
+                    "beyond 5 widths of unscattered [%]",
+                ],
+                width_rows,
+            ),
+            error_table=table(
+                [
+                    "where",
+                    "true [1/s]",
+                    "randoms [%]",
+                    f"{best:.0f} s: Quadra [ns]",
+                    "J-PET",
+                    f"{ASSUMED_S / 60:.0f} min: Quadra",
+                    "J-PET",
+                    "ratio",
+                    "5 % after: J-PET [h]",
+                    "Quadra [min]",
+                ],
+                error_rows,
+            ),
+        )  # fmt: skip
+    )
+
+
+_PAGE = """\
+PLACEHOLDER
+"""
+
+
+if __name__ == "__main__":
+    main()
