@@ -114,9 +114,11 @@ class Run:
         )
 
     def row(self, name):
+        """Return the row of a region."""
         return REGIONS.index(name)
 
     def true(self, name):
+        """Return the true triplets of a region."""
         return self.origin[self.row(name), 0].sum()
 
 
@@ -286,9 +288,3 @@ class _Tally:
             ])  # fmt: skip
             self.sample.append(columns)
             self.n_sample += len(columns)
-
-
-def triplet_rate(result, name):
-    """Return true triplets per second in a region, and the error."""
-    n = result.true(name)
-    return n / result.counts["seconds"], np.sqrt(n) / result.counts["seconds"]

@@ -4,12 +4,10 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 from nema import (
-    ACTIVITY_MBQ,
     BALLS,
     BIG,
     CORE_MM,
     EDGES_NS,
-    PARTS,
     SPHERES,
     TAU_OPS_NS,
     concentrations,
@@ -65,16 +63,20 @@ class Expected:
 
     @property
     def total(self):
+        """All triplets [1/s]."""
         return self.true + self.classes.sum()
 
     @property
     def randoms(self):
+        """Share of random triplets."""
         return self.classes.sum() / self.total
 
     def spectrum(self, shapes, seconds):
+        """Return the expected counts per bin."""
         return seconds * (self.true * shapes.true + self.classes @ shapes.classes)
 
     def unrelated(self, shapes, seconds):
+        """Return the expected randoms whose prompt is unrelated, per bin."""
         return seconds * (self.classes[[0, 2]] @ shapes.classes[[0, 2]])
 
 
@@ -165,6 +167,3 @@ def toys(expected, shapes, response, seconds, *, rule, background, n, rng):
         return np.nan, np.nan, len(tau) / n
     low, middle, high = np.quantile(tau, [0.1587, 0.5, 0.8413])
     return middle, 0.5 * (high - low), len(tau) / n
-
-
-__all__ = ["ACTIVITY_MBQ", "PARTS", "Expected", "Shapes"]

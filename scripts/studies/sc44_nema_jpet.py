@@ -102,7 +102,8 @@ def resolution(run):
     along = np.einsum("ij,ij->i", offset, s[:, 6:9])
     rest = offset - along[:, None] * s[:, 6:9]
     late = s[:, 9] - s[:, 10]
-    clean = (s[:, 11:14] == 0).all(axis=1)
+    # Without a positron there is no life, and no annihilation point.
+    clean = (s[:, 11:14] == 0).all(axis=1) & np.isfinite(late)
     widths = {
         "dt": half_width(late[clean]),
         "along": half_width(along[clean]),
@@ -403,7 +404,7 @@ def main():
                 ],
                 error_rows,
             ),
-        )  # fmt: skip
+        )
     )
 
 
