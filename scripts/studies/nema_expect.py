@@ -80,19 +80,27 @@ class Expected:
         return seconds * (self.classes[[0, 2]] @ shapes.classes[[0, 2]])
 
 
-def expected_of(uniform, spheres, contrast):
+def yield_of(run):
+    """Return true triplets in the body per decay, and the error."""
+    n, decays = run.true("body"), run.counts["n_decays"]
+    return n / decays, np.sqrt(n) / decays
+
+
+def expected_of(uniform, spheres, tenth, contrast):
     """Return what each sphere and a voxel in the largest one see at a contrast, by name.
 
     True triplets, and class I with them, are linear in the activity: those of a uniform filling,
     from the density in balls of 37 mm at the sphere's place, and what the spheres hold beyond,
-    from a run with activity in the spheres alone. Classes II and III are smooth over the body and
+    from a run with little activity in the spheres alone, less what pile-up and dead time take: the
+    yield of the body falls by it from a ``tenth`` of the activity on. Classes II and III are smooth over the body and
     keep their densities.
     """
     seconds = uniform.counts["seconds"]
     flat, _ = concentrations(1.0)
     body, sphere = concentrations(contrast)
     volume = volumes_ml()[1:]
-    per_decay = spheres.part[:, 1:] / (spheres.counts["n_decays"] / len(SPHERES))
+    decays = spheres.counts["n_decays"] / len(SPHERES)
+    kept = yield_of(uniform)[0] / yield_of(tenth)[0]
     found = {}
     places = [(name, i, volume[i], name) for i, name in enumerate(SPHERES)]
     places.append(("voxel", len(SPHERES) - 1, VOXEL_ML, "core"))
@@ -100,25 +108,22 @@ def expected_of(uniform, spheres, contrast):
     for name, i, ml, row in places:
         ball = uniform.origin[uniform.row(BALLS[i])].sum(axis=1) / seconds * ml / BIG
         share = 1.0 if name != "voxel" else VOXEL_ML / core_ml
-        # Decays per second beyond the body's concentration, of each sphere, times what is seen.
-        seen = 1e6 * share * per_decay[uniform.row(row)] * volume
-        true = ball[0] * body / flat + seen.sum() * (sphere - body)
-        own = seen[i] * sphere / true
+        # Of decays in the sphere, what is located there; some positrons escape before they
+        # annihilate, and as many of the surroundings enter. Other spheres are too far to matter.
+        part = spheres.part[uniform.row(row)]
+        per_mbq_ml = 1e6 * kept * share * volume[i] / decays
+        extra = per_mbq_ml * part.sum() * (sphere - body)
+        true = ball[0] * body / flat + extra
+        own = per_mbq_ml * (part[i + 1] * sphere + part[0] * body) / true
         classes = ball[1:] * np.array([true / ball[0], body / flat, body / flat])
-        n = uniform.true(BALLS[i])
+        errors = (
+            ball[0] * body / flat / np.sqrt(uniform.true(BALLS[i])),
+            extra / np.sqrt(part.sum()),
+        )
         found[name] = Expected(
-            name=name, true=true, classes=classes, own=own,
-            error=np.hypot(ball[0] * body / flat / true / np.sqrt(n),
-                           seen.sum() * (sphere - body) / true
-                           / np.sqrt(max(spheres.part[uniform.row(row), 1:].sum(), 1.0))),
-        )  # fmt: skip
+            name=name, true=true, classes=classes, own=own, error=np.hypot(*errors) / true
+        )
     return found
-
-
-def body_of(run):
-    """Return what the body sees per second."""
-    counts = run.origin[0].sum(axis=1) / run.counts["seconds"]
-    return Expected(name="body", true=counts[0], classes=counts[1:], own=1.0)
 
 
 def model_of(rule, response, background="flat", tau=None):
