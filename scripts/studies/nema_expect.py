@@ -1,11 +1,13 @@
 """Expected spectra of the NEMA phantom's regions, and the errors of tau_ops that they allow."""
 
+import hashlib
 from dataclasses import dataclass, replace
 
 import numpy as np
 from nema import (
     BALLS,
     BIG,
+    CACHE,
     CORE_MM,
     EDGES_NS,
     SPHERES,
@@ -92,8 +94,8 @@ def expected_of(uniform, spheres, tenth, contrast):
     True triplets, and class I with them, are linear in the activity: those of a uniform filling,
     from the density in balls of 37 mm at the sphere's place, and what the spheres hold beyond,
     from a run with little activity in the spheres alone, less what pile-up and dead time take: the
-    yield of the body falls by it from a ``tenth`` of the activity on. Classes II and III are smooth over the body and
-    keep their densities.
+    yield of the body falls by it from a ``tenth`` of the activity on. Classes II and III are smooth
+    over the body and keep their densities.
     """
     seconds = uniform.counts["seconds"]
     flat, _ = concentrations(1.0)
@@ -156,8 +158,14 @@ def seconds_for(expected, rule, response, error, *, tau=None):
     return (bound(expected, rule, response, 1.0, tau=tau) / error) ** 2
 
 
-def toys(expected, shapes, response, seconds, *, rule, background, n, rng):
+def toys(expected, shapes, response, seconds, *, rule, background, n, seed):
     """Return median, half of the central 68 %, and share fitted, of tau_ops over Poisson toys."""
+    what = (expected, shapes.true.sum(), list(shapes.true), list(shapes.classes[1]), response,
+            seconds, rule, background, n, seed)  # fmt: skip
+    path = CACHE / f"toys_{hashlib.sha256(repr(what).encode()).hexdigest()[:16]}.npy"
+    if path.exists():
+        return np.load(path).tolist()
+    rng = np.random.default_rng(seed)
     counts = rng.poisson(expected.spectrum(shapes, seconds), size=(n, len(CENTRES_NS)))
     delayed = np.zeros((n, 3, 1))
     delayed[:, 0, 0] = rng.poisson(N_SETS * expected.unrelated(shapes, seconds).sum(), size=n)
@@ -168,7 +176,7 @@ def toys(expected, shapes, response, seconds, *, rule, background, n, rng):
     )  # fmt: skip
     maps = fit_voxels(spectra, model=model_of(rule, response, background))
     tau = maps.values[maps.status == FitStatus.OK, maps.names.index("tau_ops")]
-    if len(tau) < 10:
-        return np.nan, np.nan, len(tau) / n
     low, middle, high = np.quantile(tau, [0.1587, 0.5, 0.8413])
-    return middle, 0.5 * (high - low), len(tau) / n
+    found = [middle, 0.5 * (high - low), len(tau) / n]
+    np.save(path, found)
+    return found

@@ -345,6 +345,7 @@ def main():
             local=f"{local:.2f}",
             best=f"{best:.0f}",
             assumed=f"{ASSUMED_S / 60:.0f}",
+            tau=TAU_OPS_NS,
             n_sigma=f"{N_SIGMA:g}",
             n_sets=N_SETS,
             pair=JPET_SELECT.pair_window_ns,
@@ -411,21 +412,26 @@ def main():
 _PAGE = """\
 # 44Sc in the NEMA phantom on the Modular J-PET
 
-{summary}
+**Found.** The Modular J-PET locates {jpet_cps} true triplets per s and kBq in the phantom, the
+Quadra {quadra_cps}: a factor of {total}, made of {geometry} by geometry, {detection} by what
+interacts in the scintillator and {selection} by the windows. The published factor, for another
+object, is {published_gain}. With the same activity the smallest error of tau_ops in {assumed} min
+is {smallest} ns in the 10 mm sphere and {largest} ns in the 37 mm sphere.
 
-`scripts/studies/sc44_nema_jpet.py` made this page and its figure. 44Sc was imaged with the Modular
-J-PET (arXiv:2506.07230, IEEE TRPMS 2025); activity, filling, length of the scan, numbers of events
-and lifetimes of that measurement are **not known to us**, so that nothing here is compared with
-them. What is known: windows on the time over threshold of 10 to 25 ns for annihilation photons and
-30 to 50 ns for prompts, pairs within 1 ns; and a simulated sensitivity to 44Sc of {published_quadra}
-cps/kBq on the Vision Quadra, {published_gain} times that of the Modular J-PET (Kunimmal Venadan et
-al., abstract; another object than here, and windows that we do not know).
+`scripts/studies/sc44_nema_jpet.py` made this page and its figure. 44Sc was imaged with the
+Modular J-PET (arXiv:2506.07230, IEEE TRPMS 2025); activity, filling, length of the scan, numbers
+of events and lifetimes of that measurement are **not known to us**, so that nothing here is
+compared with them. What is known: windows on the time over threshold of 10 to 25 ns for
+annihilation photons and 30 to 50 ns for prompts, pairs within 1 ns; and a simulated sensitivity
+to 44Sc of {published_quadra} cps/kBq on the Vision Quadra, {published_gain} times that of the
+Modular J-PET (Kunimmal Venadan et al., abstract; another object than here, and windows that we do
+not know).
 
 The phantom is that of [the study of the Quadra](sc44_nema_quadra.md), uniformly filled with
-{activity} MBq in water; the detector is `jpet-modular` with these windows ({seconds:g} s, {n_true}
-true triplets located in the body), prompts within ± 20 ns. The time over threshold as a function of
-the energy, the time resolution (500 ps FWHM) and the axial resolution (43 mm FWHM) of that detector
-are commonly quoted or remembered, see `psimg/simulate/detectors.toml`.
+{activity} MBq in water; the detector is `jpet-modular` with these windows ({seconds:g} s,
+{n_true} true triplets located in the body), prompts within ± 20 ns. The time over threshold as a
+function of the energy, the time resolution (500 ps FWHM) and the axial resolution (43 mm FWHM) of
+that detector are commonly quoted or remembered, see `psimg/simulate/detectors.toml`.
 
 ## What a triplet is
 
@@ -439,18 +445,22 @@ Half of the central 68 % of measured minus true, over unscattered true triplets:
 
 {width_table}
 
-{quality_reading}
+At the same activity {randoms} % of the J-PET's triplets are random, against {quadra_randoms} % on
+the Quadra: fewer singles, a pair window of {pair} ns, and no 176Lu. Time over threshold lets more
+scattered photons pass, since it has no photopeak to tell them by. dt is {dt} ps wide, and the
+point {along} mm along the LOR and {axial} mm axially (68 %), so that a sphere of up to 37 mm
+holds little of itself.
 
 ## Why the Quadra sees more
 
-True triplets located in the body per decay, at 4 MBq without 176Lu (Modular J-PET: {activity} MBq),
-for the two scanners and two detectors that exchange their parts:
+True triplets located in the body per decay, at 4 MBq without 176Lu (Modular J-PET: {activity}
+MBq), for the two scanners and two detectors that exchange their parts:
 
 {two_table}
 
 The factor in parts. The first two lines are straight lines through both detectors, nothing
-scattering; the third is what the simulation adds: absorption and scatter in the phantom, energies,
-windows.
+scattering; the third is what the simulation adds: absorption and scatter in the phantom,
+energies, windows.
 
 {part_table}
 
@@ -459,18 +469,29 @@ windows.
 **a** The parts of the factor; dashed, the published one. **b** Smallest error of tau_ops
 (`ps-ratio`, calibrated response, uniform filling) against the length of the scan.
 
-{factor_reading}
+The hybrids divide the factor in either order. Cylinder: {geometry_lso} with LSO,
+{geometry_plastic} with plastic. Scintillator and windows: {material_long} in the long cylinder,
+{material_short} in the short one. Windows that take any deposit ({n_loose} true triplets
+simulated) give the J-PET {loose_gain} times as many, and leave a factor of {loose}: the windows
+in use give triplets away for purity. Simulated sensitivities beside the published ones: Quadra
+{quadra_cps} against {published_quadra} cps/kBq; Modular J-PET {jpet_cps} against
+{jpet_published}, which is the published one of the Quadra over {published_gain}. What differs, as
+far as is known: the object (organs of a patient model there), the windows of the J-PET (published
+feasibility studies need not use those in time over threshold), and what counts as a true triplet
+(here also located in the phantom; a photon that scattered is not excluded).
 
 ## Errors of tau_ops
 
 Bounds in a uniform filling, {tau} ns, for the scan that suits the published errors of the Quadra,
 and for {assumed} min; and how long either takes for 5 %. The J-PET's density of true triplets is
-that on the circle of spheres, its randoms are those of the body times {local}, the excess where the
-spheres are.
+that on the circle of spheres, its randoms are those of the body times {local}, the excess where
+the spheres are.
 
 {error_table}
 
-{error_reading}
+Bounds above about a third of the lifetime say only that there is no measurement. The ratio of the
+errors is the root of the factor in true triplets, less what the J-PET gains by fewer randoms.
+Larger regions are the way: the errors go as one over the root of the volume.
 """
 
 
