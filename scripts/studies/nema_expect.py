@@ -1,6 +1,7 @@
 """Expected spectra of the NEMA phantom's regions, and the errors of tau_ops that they allow."""
 
 import hashlib
+import textwrap
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -158,13 +159,22 @@ def seconds_for(expected, rule, response, error, *, tau=None):
     return (bound(expected, rule, response, 1.0, tau=tau) / error) ** 2
 
 
-def toys(expected, shapes, response, seconds, *, rule, background, n, seed):
-    """Return median, half of the central 68 %, and share fitted, of tau_ops over Poisson toys."""
-    what = (expected, shapes.true.sum(), list(shapes.true), list(shapes.classes[1]), response,
-            seconds, rule, background, n, seed)  # fmt: skip
-    path = CACHE / f"toys_{hashlib.sha256(repr(what).encode()).hexdigest()[:16]}.npy"
-    if path.exists():
-        return np.load(path).tolist()
+def stated(expected, shapes, response, seconds, tau, *, n, seed):
+    """Return median and central 68 % of the errors that toys with about a lifetime state, and how
+    many toys have it.
+    """
+    _, maps = _fitted(expected, shapes, response, seconds, "ps-ratio", "flat", n, seed)
+    of = maps.names.index("tau_ops")
+    near = (maps.status == FitStatus.OK) & (np.abs(maps.values[:, of] / tau - 1.0) < 0.1)
+    errors = maps.errors[near, of]
+    if len(errors) < 20:
+        return None
+    low, middle, high = np.quantile(errors, [0.1587, 0.5, 0.8413])
+    return middle, low, high, len(errors)
+
+
+def _fitted(expected, shapes, response, seconds, rule, background, n, seed):
+    """Return spectra of Poisson toys, and their fits."""
     rng = np.random.default_rng(seed)
     counts = rng.poisson(expected.spectrum(shapes, seconds), size=(n, len(CENTRES_NS)))
     delayed = np.zeros((n, 3, 1))
@@ -174,7 +184,28 @@ def toys(expected, shapes, response, seconds, *, rule, background, n, seed):
         n_sets=(N_SETS, 0, 0), n_events=int(counts.sum()), n_outside=0, n_outside_dt=0,
         grid=VoxelGrid.centred(shape=(n, 1, 1), voxel_mm=(4.0, 4.0, 4.0)), voxel=np.arange(n),
     )  # fmt: skip
-    maps = fit_voxels(spectra, model=model_of(rule, response, background))
+    return spectra, fit_voxels(spectra, model=model_of(rule, response, background))
+
+
+def write_page(path, text):
+    """Write a page with its paragraphs filled; tables, headings and figures stay as they are."""
+    blocks = [
+        b
+        if b.lstrip().startswith(("#", "|", "!"))
+        else textwrap.fill(" ".join(b.split()), 100, break_long_words=False, break_on_hyphens=False)
+        for b in text.strip().split("\n\n")
+    ]
+    path.write_text("\n\n".join(blocks) + "\n")
+
+
+def toys(expected, shapes, response, seconds, *, rule, background, n, seed):
+    """Return median, half of the central 68 %, and share fitted, of tau_ops over Poisson toys."""
+    what = (expected, shapes.true.sum(), list(shapes.true), list(shapes.classes[1]), response,
+            seconds, rule, background, n, seed)  # fmt: skip
+    path = CACHE / f"toys_{hashlib.sha256(repr(what).encode()).hexdigest()[:16]}.npy"
+    if path.exists():
+        return np.load(path).tolist()
+    _, maps = _fitted(expected, shapes, response, seconds, rule, background, n, seed)
     tau = maps.values[maps.status == FitStatus.OK, maps.names.index("tau_ops")]
     low, middle, high = np.quantile(tau, [0.1587, 0.5, 0.8413])
     found = [middle, 0.5 * (high - low), len(tau) / n]

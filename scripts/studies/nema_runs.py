@@ -54,7 +54,7 @@ def jpet_runs():
     """Return the runs of the Modular J-PET and of what lies between the scanners, by name."""
     low = {"activity_mbq": 4.0, "physics": NO_LUTETIUM}
     return {
-        "jpet": several(JPET, JPET_SELECT, seconds=0.5, seeds=range(21, 26), label="jpet"),
+        "jpet": several(JPET, JPET_SELECT, seconds=0.5, seeds=range(21, 27), label="jpet"),
         "quadra low": run(QUADRA, QUADRA_SELECT, seconds=1.0, seed=35, **low, label="quadra_low"),
         "lso short": run(LSO_SHORT, QUADRA_SELECT, seconds=2.0, seed=33, **low, label="lso_short"),
         "plastic long": run(PLASTIC_LONG, JPET_SELECT, seconds=3.0, seed=34, **low,

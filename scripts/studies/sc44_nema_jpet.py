@@ -18,6 +18,7 @@ from nema_expect import (
     calibrated,
     expected_of,
     seconds_for,
+    write_page,
 )
 from nema_runs import JPET, JPET_LOOSE, JPET_SELECT, QUADRA, jpet_runs, quadra_runs
 from sc44_nema_quadra import ASSUMED_S, PUBLISHED, WORDS, geometric, table
@@ -316,7 +317,8 @@ def main():
         )
         error_rows.append(cells)
 
-    PAGE.write_text(
+    write_page(
+        PAGE,
         _PAGE.format(
             activity=ACTIVITY_MBQ,
             quadra_cps=f"{1e-2 * yields['quadra low'][0]:.2f}",
@@ -405,7 +407,7 @@ def main():
                 ],
                 error_rows,
             ),
-        )
+        ),
     )
 
 
