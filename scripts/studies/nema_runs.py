@@ -43,7 +43,7 @@ def quadra_runs():
         "uniform": several(*quadra, seconds=0.5, seeds=range(1, 5), label="quadra_uniform"),
         "spheres": run(*quadra, seconds=5.0, seed=12, activity_mbq=2.0, spheres_only=True,
                        physics=NO_LUTETIUM, label="quadra_spheres"),
-        "hot": run(*quadra, seconds=0.5, seed=13, contrast=8.0, label="quadra_hot"),
+        "hot": several(*quadra, seconds=0.5, seeds=(13, 16, 17), contrast=8.0, label="quadra_hot"),
         "no lutetium": run(*quadra, seconds=0.3, seed=14, physics=NO_LUTETIUM,
                            label="quadra_nolu"),
         "a tenth": run(*quadra, seconds=1.0, seed=15, activity_mbq=4.17, label="quadra_tenth"),

@@ -705,8 +705,8 @@ alone.
 ## Randoms
 
 True and random triplets; errors of the true share from the counts. The phantom gives {sensitivity}
-true triplets per s and kBq; a published simulation has 9.22(3) for 44Sc in the organs of a patient model
-(Kunimmal Venadan et al., abstract).
+true triplets per s and kBq; a published simulation has 9.22(3) for 44Sc in the organs of a patient
+model (Kunimmal Venadan et al., abstract).
 
 {class_table}
 
