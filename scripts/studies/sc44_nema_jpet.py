@@ -327,8 +327,10 @@ def main():
     for name in (*SPHERES, "voxel"):
         one, other = quadra_expected[name], expected[name]
         cells = [WORDS[name], f"{other.true:.3f}", f"{100 * other.randoms:.0f}"]
-        size = 4.0 * (6.0 / math.pi) ** (1 / 3) if name == "voxel" else float(name[7:-2])
-        cells += [f"{100 * own_share(run, size):.0f}" for run in (uniform, jpet)]
+        if name == "voxel":
+            cells += ["–", "–"]
+        else:
+            cells += [f"{100 * one.own:.0f}", f"{100 * own_share(jpet, float(name[7:-2])):.0f}"]
         for seconds in (best, ASSUMED_S):
             a = bound(one, "ps-ratio", quadra_response, seconds)
             b = bound(other, "ps-ratio", jpet_response, seconds)
@@ -446,29 +448,30 @@ _PAGE = """\
 **Found.** The Modular J-PET locates {jpet_cps} true triplets per s and kBq in the phantom, the
 Quadra {quadra_cps}: a factor of {total}, made of {geometry} by geometry, {detection} by what
 interacts in the scintillator and {selection} by the windows. The published factor, for another
-object, is {published_gain}; it lies between this and the {loose} of windows that take any deposit.
-With the same activity the smallest error of tau_ops in {assumed} min is {smallest} ns in the 10 mm sphere and {largest} ns in the 37 mm sphere.
+object, is {published_gain}; it lies between this and the {loose} of windows that take any
+deposit. With the same activity the smallest error of tau_ops in {assumed} min is {smallest} ns
+in the 10 mm sphere and {largest} ns in the 37 mm sphere.
 
 `scripts/studies/sc44_nema_jpet.py` made this page and its figure. 44Sc was imaged with the
-Modular J-PET (arXiv:2506.07230, IEEE TRPMS 2025); activity, filling, length of the scan, numbers
-of events and lifetimes of that measurement are **not known to us**, so that nothing here is
-compared with them. What is known: windows on the time over threshold of 10 to 25 ns for
+Modular J-PET (arXiv:2506.07230, IEEE TRPMS 2025); activity, filling, length of the scan,
+numbers of events and lifetimes of that measurement are **not known to us**, so that nothing
+here is compared with them. What is known: windows on the time over threshold of 10 to 25 ns for
 annihilation photons and 30 to 50 ns for prompts, pairs within 1 ns; and a simulated sensitivity
 to 44Sc of {published_quadra} cps/kBq on the Vision Quadra, {published_gain} times that of the
-Modular J-PET (Kunimmal Venadan et al., abstract; another object than here, and windows that we do
-not know).
+Modular J-PET (Kunimmal Venadan et al., abstract; another object than here, and windows that we
+do not know).
 
 The phantom is that of [the study of the Quadra](sc44_nema_quadra.md), uniformly filled with
 {activity} MBq in water; the detector is `jpet-modular` with these windows ({seconds:g} s,
-{n_true} true triplets located in the body), prompts within ± 20 ns. The time over threshold as a
-function of the energy, the time resolution (500 ps FWHM) and the axial resolution (43 mm FWHM) of
-that detector are commonly quoted or remembered, see `psimg/simulate/detectors.toml`.
+{n_true} true triplets located in the body), prompts within ± 20 ns. The time over threshold as
+a function of the energy, the time resolution (500 ps FWHM) and the axial resolution (43 mm
+FWHM) of that detector are commonly quoted or remembered, see `psimg/simulate/detectors.toml`.
 
 ## What a triplet is
 
 At {activity} MBq, located in the body. Unscattered: no photon of the decay scattered in the
-phantom. Within {n_sigma} widths: dt and point as far from the truth as the response explains; the
-rest are photons that scattered in the detector, or that were taken for one another.
+phantom. Within {n_sigma} widths: dt and point as far from the truth as the response explains;
+the rest are photons that scattered in the detector, or that were taken for one another.
 
 {quality_table}
 
@@ -476,11 +479,11 @@ Half of the central 68 % of measured minus true, over unscattered true triplets:
 
 {width_table}
 
-At the same activity {randoms} % of the J-PET's triplets are random, against {quadra_randoms} % on
-the Quadra: fewer singles, a pair window of {pair} ns, and no 176Lu. Time over threshold lets more
-scattered photons pass, since it has no photopeak to tell them by. dt is {dt} ps wide, and the
-point {along} mm along the LOR and {axial} mm axially (68 %), so that a sphere of up to 37 mm
-holds little of itself.
+At the same activity {randoms} % of the J-PET's triplets are random, against {quadra_randoms} %
+on the Quadra: fewer singles, a pair window of {pair} ns, and no 176Lu. Time over threshold lets
+more scattered photons pass, since it has no photopeak to tell them by. dt is {dt} ps wide, and
+the point {along} mm along the LOR and {axial} mm axially (68 %), so that a sphere of up to 37
+mm holds little of itself.
 
 ## Why the Quadra sees more
 
@@ -504,25 +507,28 @@ The hybrids divide the factor in either order. Cylinder: {geometry_lso} with LSO
 {geometry_plastic} with plastic. Scintillator and windows: {material_long} in the long cylinder,
 {material_short} in the short one. Windows that take any deposit ({n_loose} true triplets
 simulated) give the J-PET {loose_gain} times as many, and leave a factor of {loose}: the windows
-in use give triplets away for purity. Simulated sensitivities beside the published ones: Quadra
-{quadra_cps} against {published_quadra} cps/kBq; Modular J-PET {jpet_cps} against
-{jpet_published}, which is the published one of the Quadra over {published_gain}. What differs, as
-far as is known: the object (organs of a patient model there), the windows of the J-PET (published
-feasibility studies need not use those in time over threshold), and what counts as a true triplet
-(here also located in the phantom; a photon that scattered is not excluded).
+in use give triplets away for purity ({good} % of their true triplets are unscattered and within
+{n_sigma} widths, against {good_loose} % of the loose ones). Simulated sensitivities beside the
+published ones: Quadra {quadra_cps} against {published_quadra} cps/kBq; Modular J-PET {jpet_cps}
+against {jpet_published}, which is the published one of the Quadra over {published_gain}. What
+differs, as far as is known: the object (organs of a patient model there), the windows of the
+J-PET (published feasibility studies need not use those in time over threshold), and what counts
+as a true triplet (here also located in the phantom; a photon that scattered is not excluded).
 
 ## Errors of tau_ops
 
-Bounds in a uniform filling, {tau} ns, for the scan that suits the published errors of the Quadra,
-and for {assumed} min; and how long either takes for 5 %. The J-PET's density of true triplets is
-that on the circle of spheres, its randoms are those of the body times {local}, the excess where
-the spheres are.
+Bounds in a uniform filling, {tau} ns, for the scan that suits the published errors of the
+Quadra, and for {assumed} min; and how long either takes for 5 %. The J-PET's density of true
+triplets is that on the circle of spheres; its randoms are those of the body times {local}, the
+excess where the spheres are. Of itself: share of the true triplets located there that come from
+there; the J-PET's is worked out from the errors of its points in the whole body, and is an
+upper limit for spheres deep inside.
 
 {error_table}
 
-Bounds above about a third of the lifetime say only that there is no measurement. The ratio of the
-errors is the root of the factor in true triplets, less what the J-PET gains by fewer randoms.
-Larger regions are the way: the errors go as one over the root of the volume.
+Bounds above about a third of the lifetime say only that there is no measurement. The ratio of
+the errors is the root of the factor in true triplets, less what the J-PET gains by fewer
+randoms. Larger regions are the way: the errors go as one over the root of the volume.
 """
 
 
