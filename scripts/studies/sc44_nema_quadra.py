@@ -615,8 +615,8 @@ kBq/mL) at {activity} MBq on the detector `vision-quadra`, with attenuation, sca
 range, annihilation in flight, acollinearity, pile-up, dead time, and {lutetium} million decays of
 176Lu per second. o-Ps lives {tau} ns everywhere. Windows: annihilation 435 to 585 keV; prompt
 from 720 keV, on an energy scale that ends at 726 keV; pairs within {pair} ns; prompt within ± 20
-ns of their middle, all combinations kept. (A pair window above 2 ns changes nothing: pairs
-farther apart are not located in the phantom.) Triplets count where their most likely point lies.
+ns of their middle, all combinations kept. (A pair window
+above about 2 ns changes nothing: pairs farther apart in time are not located in the phantom.) Triplets count where their most likely point lies.
 {seconds:g} s of a uniform filling are simulated; to them come 10⁷ decays in the spheres alone, to
 reach other fillings: true triplets are linear in the activity of each part, class I follows them,
 and classes II and III keep their density. A filling of 8:1 simulated as it is agrees (see the
