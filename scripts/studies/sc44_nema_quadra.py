@@ -98,9 +98,10 @@ def class_row(run, region, name):
     total = counts.sum()
     shares = [f"{100 * c / total:.1f}" for c in counts]
     error = 100 * np.sqrt(counts[0] * (total - counts[0]) / total**3)
+    digits = 1 if error > 0.1 else 2
     lutetium = 100 * run.with_lutetium[run.row(region)] / max(counts[1:].sum(), 1)
     return [
-        name, f"{total / run.counts['seconds']:,.0f}", f"{shares[0]} ± {error:.1f}", *shares[1:],
+        name, f"{total / run.counts['seconds']:,.0f}", f"{100 * counts[0] / total:.{digits}f} ± {error:.{digits}f}", *shares[1:],
         f"{100 * counts[2] / counts[0]:.1f}", f"{lutetium:.1f}",
     ]  # fmt: skip
 
@@ -612,15 +613,15 @@ on this page is to be read as a statement of the paper about them.
 
 The phantom of `psimg.simulate.phantoms.nema_iq` ({volume} L of water; uniformly filled, {kbq}
 kBq/mL) at {activity} MBq on the detector `vision-quadra`, with attenuation, scatter, positron
-range, annihilation in flight, acollinearity, pile-up, dead time, and {lutetium} million decays of
-176Lu per second. o-Ps lives {tau} ns everywhere. Windows: annihilation 435 to 585 keV; prompt
-from 720 keV, on an energy scale that ends at 726 keV; pairs within {pair} ns; prompt within ± 20
-ns of their middle, all combinations kept. (A pair window
-above about 2 ns changes nothing: pairs farther apart in time are not located in the phantom.) Triplets count where their most likely point lies.
-{seconds:g} s of a uniform filling are simulated; to them come 10⁷ decays in the spheres alone, to
-reach other fillings: true triplets are linear in the activity of each part, class I follows them,
-and classes II and III keep their density. A filling of 8:1 simulated as it is agrees (see the
-end). All fillings hold {activity} MBq in total.
+range, annihilation in flight, acollinearity, pile-up, dead time, and {lutetium} million decays
+of 176Lu per second. o-Ps lives {tau} ns everywhere. Windows: annihilation 435 to 585 keV;
+prompt from 720 keV, on an energy scale that ends at 726 keV; pairs within {pair} ns; prompt
+within ± 20 ns of their middle, all combinations kept. (A pair window above about 2 ns changes
+nothing: pairs farther apart in time are not located in the phantom.) Triplets count where their
+most likely point lies. {seconds:g} s of a uniform filling are simulated; to them come 10⁷
+decays in the spheres alone, to reach other fillings: true triplets are linear in the activity
+of each part, class I follows them, and classes II and III keep their density. A filling of 8:1
+simulated as it is agrees (see the end). All fillings hold {activity} MBq in total.
 
 Expected spectra are scaled to the length of a scan. Errors are Cramér-Rao bounds (`precision_of`)
 and Poisson toys of the expectation fitted by `fit_voxels`. Response from the body's true
