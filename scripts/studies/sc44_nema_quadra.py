@@ -99,9 +99,10 @@ def class_row(run, region, name):
     shares = [f"{100 * c / total:.1f}" for c in counts]
     error = 100 * np.sqrt(counts[0] * (total - counts[0]) / total**3)
     digits = 1 if error > 0.1 else 2
+    true = f"{100 * counts[0] / total:.{digits}f} ± {error:.{digits}f}"
     lutetium = 100 * run.with_lutetium[run.row(region)] / max(counts[1:].sum(), 1)
     return [
-        name, f"{total / run.counts['seconds']:,.0f}", f"{100 * counts[0] / total:.{digits}f} ± {error:.{digits}f}", *shares[1:],
+        name, f"{total / run.counts['seconds']:,.0f}", true, *shares[1:],
         f"{100 * counts[2] / counts[0]:.1f}", f"{lutetium:.1f}",
     ]  # fmt: skip
 
