@@ -748,9 +748,9 @@ not know the tails that scatter adds.
 
 So a lifetime in a small sphere is mostly that of its surroundings: of the true triplets
 located in the 10 mm sphere {own_uniform} % are its own in a uniform filling and {own_hot} % at 8:1,
-where a true {other} ns would show as {tau_small} ns, against {tau_large} ns in the 37 mm sphere. The published
-values of the two smallest spheres, which held water like all around them, are {pulls} of their
-own errors away from {tau} ns.
+where a true {other} ns would show as {tau_small} ns, against {tau_large} ns in the 37 mm sphere.
+The published values of the two smallest spheres, which held water like all
+around them, are {pulls} of their own errors away from {tau} ns.
 
 ## Check
 
