@@ -38,14 +38,14 @@ OVERFLOW = ((435.0, 585.0), (720.0, 950.0))
 ACTIVITIES_MBQ = (10.0, 40.0)
 # Decays at each activity: those with few prompts get more.
 DECAYS = {
-    "Na-22": (7e6, 1.2e7),
-    "Sc-44": (7e6, 1.2e7),
-    "Ga-68": (1.2e7, 3.6e7),
-    "Rb-82": (7e6, 1.6e7),
-    "I-124": (7e6, 1.6e7),
-    "Mn-52": (4e6, 8e6),
-    "Co-55": (4e6, 8e6),
-    "Y-86": (4e6, 8e6),
+    "Na-22": (5e6, 1e7),
+    "Sc-44": (5e6, 1e7),
+    "Ga-68": (7e6, 2.4e7),
+    "Rb-82": (6e6, 1.4e7),
+    "I-124": (6e6, 1.4e7),
+    "Mn-52": (3e6, 6e6),
+    "Co-55": (3e6, 6e6),
+    "Y-86": (3e6, 6e6),
 }
 BACK_TO_BACK = -np.cos(np.radians(3.0))
 GOOD, SWAPPED, OTHER = range(3)
