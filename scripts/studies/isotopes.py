@@ -21,6 +21,7 @@ from psimg.events import (
     locate_triplets,
     with_last,
 )
+from psimg.lifetime import Component, LifetimeModel, Response, fit_spectrum, precision_of
 from psimg.simulate import Acquisition, find_detector, ps_channels, simulate_acquisition
 from psimg.simulate.phantoms import cylinder_phantom
 from psimg.spectra import SpectrumOptions
@@ -85,14 +86,17 @@ class Truth:
         self.pieces = []
 
     def add(self, decays):
+        """Take up the decays of a piece."""
         if len(decays):
             self.pieces.append(decays)
 
     def drop_before(self, number):
+        """Forget pieces that end before a decay."""
         while len(self.pieces) > 1 and self.pieces[0].number[-1] < number:
             self.pieces.pop(0)
 
     def columns(self):
+        """Return the first number, and the columns of all decays from it on."""
         first = self.pieces[0].number[0]
         names = ("channel", "emission_mm", "annihilation_mm", "scatters")
         return first, {n: np.concatenate([getattr(p, n) for p in self.pieces]) for n in names}
@@ -196,9 +200,390 @@ def add_triplets(sums, triplets, first, decays):
     sums["scattered"] += [(scatters[:, :2].sum(axis=1) > 0).sum(), (scatters[:, 2] > 0).sum()]
 
 
-if __name__ == "__main__":
-    for name, numbers in DECAYS.items():
-        for activity, decays in zip(ACTIVITIES_MBQ, numbers, strict=True):
-            c = count(name, activity, decays)
-            print(name, activity, c["photons"][0].tolist(), c["kinds"], c["scattered"],
-                  c["range_all"], c["range_tagged"], c["seconds"], flush=True)  # fmt: skip
+SPHERE_ML = 5.575
+"""Sphere of 22 mm diameter."""
+CORE_ML = 1e-3 * np.pi * CORE.radius_mm**2 * 2.0 * CORE.half_length_mm
+N_DECAYS_OF = {Origin.TRUE: 1, Origin.CLASS_1: 2, Origin.CLASS_2: 2, Origin.CLASS_3: 3}
+N_SETS = 4
+"""Delayed windows that measure the randoms of a sphere."""
+ASKED_MBQ = (1.0, 10.0, 40.0)
+TEN_MINUTES, HOUR = 600.0, 3600.0
+TOY_CASE = ("Sc-44", 10.0)
+N_TOY = 300
+
+
+class Measured:
+    """An isotope: what its two acquisitions say together."""
+
+    def __init__(self, name, counted):
+        self.name, self.counted = name, counted
+        self.isotope = NUCLIDES[name]
+        self.coefficient = np.stack([self._coefficients(r) for r in (0, 1)])
+
+    def _coefficients(self, region, activities=ACTIVITIES_MBQ):
+        """Return (4, 4) triplets per second and MBq to the power of the isotope's own decays."""
+        numbers, exposure = np.zeros((2, 4, 4))
+        for activity in activities:
+            c = self.counted[activity]
+            numbers += c["photons"][region]
+            for origin, n in N_DECAYS_OF.items():
+                for j in range(n + 1):
+                    exposure[origin, j] += activity ** (n - j) * float(c["duration_s"])
+        return np.divide(numbers, exposure, out=np.zeros((4, 4)), where=exposure > 0)
+
+    def expected(self, activity, seconds, region=1, coefficient=None):
+        """Return (4,) triplets of each origin, and (4,) those with 176Lu, of a decaying source."""
+        rate = np.log(2.0) / self.isotope.half_life_s
+        some = self.coefficient[region] if coefficient is None else coefficient
+        total, lutetium = np.zeros((2, 4))
+        for origin, n in N_DECAYS_OF.items():
+            for j in range(n + 1):
+                p = n - j
+                time = seconds if p == 0 else -np.expm1(-p * rate * seconds) / (p * rate)
+                total[origin] += some[origin, j] * activity**p * time
+                lutetium[origin] += (j > 0) * some[origin, j] * activity**p * time
+        # What is of 176Lu alone is no signal.
+        total[1] += some[0, 1] * seconds
+        total[0] -= some[0, 1] * seconds
+        return total, lutetium
+
+    def in_sphere(self, activity, seconds):
+        """Return true triplets and randoms in the sphere."""
+        total, _ = self.expected(activity, seconds)
+        total = total * SPHERE_ML / CORE_ML
+        return total[0], total[1:].sum()
+
+    def spectrum(self, origin, region=0):
+        """Return the counts of an origin in both acquisitions."""
+        return sum(c["spectra"][region, origin] for c in self.counted.values())
+
+    def total(self, key):
+        """Return the sum of a count over both acquisitions."""
+        return sum(c[key] for c in self.counted.values())
+
+    def true_fit(self):
+        """Fit the true triplets."""
+        return fit_spectrum(self.spectrum(0).astype(float), EDGES_NS, model=LifetimeModel())
+
+    def model(self):
+        """Return the model of a sphere, with the response of the true triplets."""
+        fit = self.true_fit()
+        return LifetimeModel(
+            components=(
+                Component(name="pps", tau_ns=0.125, intensity=SHARE_OPS / 3),
+                Component(name="direct", tau_ns=0.388, intensity=1 - SHARE_OPS * 4 / 3),
+                Component(name="ops", tau_ns=TAU_OPS_NS, intensity=SHARE_OPS, free=True),
+            ),
+            response=Response(mu_ns=fit.value("mu_ns"), sigma_ns=fit.value("sigma_ns")),
+        )
+
+    def error(self, activity, seconds, model, n_sets=N_SETS):
+        """Return the smallest error of the o-Ps lifetime in the sphere [ns]."""
+        true, random = self.in_sphere(activity, seconds)
+        precision = precision_of(
+            model, EDGES_NS, n_events=true + random, background_share=random / (true + random),
+            n_sets=n_sets,
+        )  # fmt: skip
+        return precision.tau_ops_error_ns
+
+
+def lutetium_rates():
+    """Return singles per second of 176Lu alone in the windows of annihilation photons and prompts."""
+    path = CACHE / "isotope_lutetium.npz"
+    if not path.exists():
+        made = acquisition("Sc-44", 0.001, 200.0)
+        energies, seconds = [], made.duration_s
+        for piece in simulate_acquisition(made, rng=np.random.default_rng(3)):
+            energies.append(piece.singles.energy_kev)
+        np.savez(path, energy=np.concatenate(energies), seconds=seconds)
+    with np.load(path) as file:
+        energy, seconds = file["energy"], float(file["seconds"])
+    return [
+        np.count_nonzero((energy >= low) & (energy <= high)) / seconds
+        for low, high in (*OVERFLOW, *windows("I-124"))
+    ]
+
+
+def toys(measured, model):
+    """Return the bound, and the mean and spread of fits to toy spectra of the sphere."""
+    activity = TOY_CASE[1]
+    total = measured.expected(activity, TEN_MINUTES)[0] * SPHERE_ML / CORE_ML
+    fit = measured.true_fit()
+    signal = fit.expected[:-1].sum(axis=0)
+    kernel = np.exp(-0.5 * (np.arange(-9, 10) / 3.0) ** 2)
+    class_2 = np.convolve(measured.spectrum(2), kernel, mode="same")
+    flat = np.full(len(signal), 1.0 / len(signal))
+    randoms = (total[1] + total[3]) * flat + total[2] * class_2 / class_2.sum()
+    # The truth of the toys is the model itself.
+    n = total[0]
+    one = precision_of(model, EDGES_NS, n_events=n + randoms.sum(),
+                       background_share=randoms.sum() / (n + randoms.sum()))  # fmt: skip
+    rng = np.random.default_rng(11)
+    found = {"flat": [], "template": []}
+    for _ in range(N_TOY):
+        counts = rng.poisson(n * signal / signal.sum() + randoms).astype(float)
+        for background, values in found.items():
+            some = LifetimeModel(
+                components=model.components, response=model.response, background=background
+            )
+            template = randoms if background == "template" else None
+            result = fit_spectrum(counts, EDGES_NS, model=some, template=template)
+            values.append((result.tau_ops_ns, result.tau_ops_error_ns))
+    return fit, total, one.tau_ops_error_ns, {k: np.array(v) for k, v in found.items()}
+
+
+COLOURS = {
+    "Na-22": ("#1a1a1a", "-"), "Sc-44": ("#0072B2", "-"), "Ga-68": ("#D55E00", "-"),
+    "Rb-82": ("#CC79A7", "-"), "I-124": ("#009E73", "-"), "Mn-52": ("#56B4E9", "--"),
+    "Co-55": ("#E69F00", "--"), "Y-86": ("#7a5195", "--"),
+}  # fmt: skip
+
+
+def draw(isotopes, models):
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(9.6, 4.4), layout="constrained")
+    left, right = figure.subplots(1, 2)
+    activity = np.geomspace(0.5, 60.0, 30)
+    for name, m in isotopes.items():
+        colour, style = COLOURS[name]
+        error = [m.error(a, TEN_MINUTES, models[name]) for a in activity]
+        look = {"color": colour, "linestyle": style, "linewidth": 1.6}
+        left.plot(activity, error, label=name, **look)
+        share = [random_share(m.expected(a, 1e-3)[0]) for a in activity]
+        right.plot(activity, share, label=name, **look)
+        for a in ACTIVITIES_MBQ:
+            numbers = m.counted[a]["photons"][1].sum(axis=1)
+            right.plot([a], [random_share(numbers)], "o", color=colour, markersize=4)
+    left.axhline(TAU_OPS_NS, color="#999999", linewidth=0.8, linestyle=":")
+    left.text(0.52, 1.05 * TAU_OPS_NS, "the lifetime itself", fontsize=8, color="#666666")
+    left.set(xscale="log", yscale="log", xlabel="activity in the phantom [MBq]",
+             ylabel="smallest error of the o-Ps mean life [ns]")  # fmt: skip
+    left.set_title("22 mm sphere, 10 min", loc="left", fontsize=10.5)
+    right.set(xscale="log", ylim=(0, 100), xlabel="activity in the phantom [MBq]",
+              ylabel="randoms among triplets, |dt| < 20 ns [%]")  # fmt: skip
+    right.set_title("start of the scan; points: counted", loc="left", fontsize=10.5)
+    right.legend(frameon=False, fontsize=8.5, ncols=2, loc="lower right")
+    for axes in (left, right):
+        axes.set_xticks([0.5, 1, 3, 10, 30, 60], ["0.5", "1", "3", "10", "30", "60"])
+        axes.minorticks_off()
+        axes.spines[["top", "right"]].set_visible(False)
+    figure.savefig(FIGURE, dpi=160)
+
+
+def random_share(numbers):
+    """Return the share of randoms in percent; ``numbers`` begin with the true ones."""
+    return 100.0 * float(sum(numbers[1:]) / sum(numbers))
+
+
+def table(head, rows):
+    lines = ["| " + " | ".join(head) + " |", "|" + "---|" * len(head)]
+    return "\n".join(lines + ["| " + " | ".join(map(str, row)) + " |" for row in rows])
+
+
+def half_life(isotope):
+    seconds = isotope.half_life_s
+    for unit, size in (("y", 365.2422 * 86400), ("d", 86400.0), ("h", 3600.0), ("min", 60.0)):
+        if seconds >= size:
+            return f"{seconds / size:.3g} {unit}"
+    return f"{seconds:.3g} s"
+
+
+def tagged(name):
+    """Return the share of decays with a positron and a gamma that can end in the prompt window."""
+    low = windows(name)[1][0]
+    return sum(
+        p.share
+        for p in NUCLIDES[name].paths
+        if p.positron_kev is not None and any(kev >= low for kev in p.gammas_kev)
+    )
+
+
+def mean_range(total):
+    """Return the mean distance, its error and the rms of a sum of ranges [mm]."""
+    n, first, second = total
+    mean = first / n
+    return mean, np.sqrt(max(second / n - mean * mean, 0.0) / n), np.sqrt(second / n)
+
+
+def yields(isotopes):
+    head = ["isotope", "half-life", "prompt [keV]", "windows [keV]", "positrons per decay [%]",
+            "with prompt, of decays [%]", "of positrons [%]", "true triplets per MBq and min",
+            "of decays with prompt [%]", "decays per MBq in 10 min / 1 h [10⁶]"]  # fmt: skip
+    rows = []
+    for name, m in isotopes.items():
+        isotope, n = m.isotope, m.total("photons")[0, 0, 0]
+        rate = 60.0 * m.coefficient[0][0, 0]
+        (a, b), (c, d) = windows(name)
+        share = tagged(name)
+        rows.append(
+            [name, half_life(isotope), f"{isotope.prompt_kev:g}", f"{a:g}-{b:g}, {c:g}-{d:g}",
+             f"{100 * isotope.positron_share:.1f}", f"{100 * share:.2f}",
+             f"{100 * share / isotope.positron_share:.2f}", f"{rate:,.0f} ± {rate / n**0.5:,.0f}",
+             f"{100 * n / m.total('n_decays') / share:.2f}",
+             " / ".join(f"{isotope.decays(1.0, t) / 1e6:,.4g}" for t in (TEN_MINUTES, HOUR))]
+        )  # fmt: skip
+    return table(head, rows)
+
+
+def randoms(isotopes):
+    head = ["isotope", *(f"randoms at {a:g} MBq [%]" for a in ASKED_MBQ), "with 176Lu at 10 MBq",
+            "class II of true at 10 / 40 MBq [%]", "at no activity [%]"]  # fmt: skip
+    rows = []
+    for name, m in isotopes.items():
+        shares = []
+        for a in ASKED_MBQ:
+            text = f"{random_share(m.expected(a, 1e-3)[0]):.1f}"
+            if a in ACTIVITIES_MBQ:
+                text += f" (counted {random_share(m.counted[a]['photons'][1].sum(axis=1)):.1f})"
+            shares.append(text)
+        total, lutetium = m.expected(10.0, 1e-3)
+        two = [m.expected(a, 1e-3)[0] for a in (10.0, 40.0)]
+        least = m.coefficient[1]
+        # What goes with the first power of the activity, as the true ones do.
+        floor = least[1, 1] + least[2, 1] + least[3, 2]
+        rows.append(
+            [name, *shares, f"{100 * lutetium[1:].sum() / total[1:].sum():.0f}",
+             " / ".join(f"{100 * t[2] / t[0]:.2f}" for t in two),
+             f"{100 * floor / (floor + least[0, 0]):.0f}"]
+        )  # fmt: skip
+    return table(head, rows)
+
+
+def scaling(isotopes):
+    """Compare what was counted at 10 MBq with what the run at 40 MBq predicts."""
+    head = ["isotope", "true", "class I, both decays its own", "class I with 176Lu", "class II",
+            "class III"]  # fmt: skip
+    rows, pulls = [], []
+    low, high = ACTIVITIES_MBQ
+    for name, m in isotopes.items():
+        seen, other = m.counted[low], m.counted[high]
+        time, other_time = float(seen["duration_s"]), float(other["duration_s"])
+        row = [name]
+        for picks in (((0, 0),), ((1, 0),), ((1, 1),), ((2, 0), (2, 1)),
+                      ((3, 0), (3, 1), (3, 2))):  # fmt: skip
+            expected = variance = n = 0.0
+            for origin, j in picks:
+                power = N_DECAYS_OF[Origin(origin)] - j
+                factor = (low / high) ** power * time / other_time
+                expected += factor * other["photons"][0, origin, j]
+                variance += factor**2 * other["photons"][0, origin, j]
+                n += seen["photons"][0, origin, j]
+            pull = (n - expected) / np.sqrt(variance + max(n, 1.0))
+            pulls.append(pull)
+            ratio = n / expected if expected else np.nan
+            row.append(f"{n:,.0f} / {expected:,.0f} = {ratio:.3f} ({pull:+.1f})")
+        rows.append(row)
+    return table(head, rows), pulls
+
+
+def prompts(isotopes):
+    head = ["isotope", "true triplets", "pair back to back [%]", "prompt is an annihilation photon "
+            "[%]", "neither [%]", "annihilation photon scattered in the phantom [%]",
+            "o-Ps of all true triplets [ns]", "pull", "width of the response [ps]"]  # fmt: skip
+    rows = []
+    for name, m in isotopes.items():
+        kinds, n = m.total("kinds"), m.total("kinds").sum()
+        fit = m.true_fit()
+        swapped = kinds[SWAPPED] / n
+        rows.append(
+            [name, f"{n:,}", f"{100 * kinds[GOOD] / n:.1f}",
+             f"{100 * swapped:.2f} ± {100 * np.sqrt(max(swapped, 1 / n) / n):.2f}",
+             f"{100 * kinds[OTHER] / n:.1f}", f"{100 * m.total('scattered')[0] / n:.1f}",
+             f"{fit.tau_ops_ns:.3f} ± {fit.tau_ops_error_ns:.3f}",
+             f"{(fit.tau_ops_ns - TAU_OPS_NS) / fit.tau_ops_error_ns:+.1f}",
+             f"{1e3 * fit.value('sigma_ns'):.1f} ± {1e3 * fit.error('sigma_ns'):.1f}"]
+        )  # fmt: skip
+    return table(head, rows)
+
+
+def ranges(isotopes):
+    head = ["isotope", "end points of tagged positrons [keV]", "all positrons: mean distance [mm]",
+            "rms per axis [mm]", "those of true triplets: mean distance [mm]",
+            "rms per axis [mm]"]  # fmt: skip
+    rows = []
+    for name, m in isotopes.items():
+        low = windows(name)[1][0]
+        ends = {}
+        for p in m.isotope.paths:
+            if p.positron_kev is not None and any(kev >= low for kev in p.gammas_kev):
+                ends[p.positron_kev] = ends.get(p.positron_kev, 0.0) + p.share
+        main = [f"{e:.0f}" for e in sorted(ends, key=ends.get, reverse=True)[:2]
+                if ends[e] > 0.1 * sum(ends.values())]  # fmt: skip
+        row = [name, ", ".join(main)]
+        for key in ("range_all", "range_tagged"):
+            mean, error, rms = mean_range(m.total(key))
+            row += [f"{mean:.2f} ± {error:.2f}", f"{rms / np.sqrt(3.0):.2f}"]
+        rows.append(row)
+    return table(head, rows)
+
+
+def errors(isotopes, models, seconds):
+    head = ["isotope", *(f"true / randoms at {a:g} MBq" for a in ASKED_MBQ),
+            *(f"error at {a:g} MBq [ns]" for a in ASKED_MBQ)]  # fmt: skip
+    rows = []
+    for name, m in isotopes.items():
+        numbers = [m.in_sphere(a, seconds) for a in ASKED_MBQ]
+        values = [m.error(a, seconds, models[name]) for a in ASKED_MBQ]
+        rows.append([name, *(f"{t:,.0f} / {r:,.0f}" for t, r in numbers),
+                     *(f"{v:.3f}" for v in values)])  # fmt: skip
+    return table(head, rows)
+
+
+def ranking(isotopes, models):
+    """Return isotopes in the order of their errors, for each activity and duration."""
+    rows = []
+    for seconds, words in ((TEN_MINUTES, "10 min"), (HOUR, "1 h")):
+        for a in ASKED_MBQ:
+            value = {n: m.error(a, seconds, models[n]) for n, m in isotopes.items()}
+            order = sorted(value, key=value.get)
+            rows.append([words, f"{a:g}", ", ".join(f"{n} {value[n]:.3f}" for n in order)])
+    return table(["scan", "activity [MBq]", "error of the o-Ps mean life [ns], best first"], rows)
+
+
+def equal_decays(isotopes, models):
+    """Return errors per decay: 10^9 decays at 10 MBq, as if it did not fall."""
+    rows = []
+    for name, m in isotopes.items():
+        rate = m.expected(10.0, 1e-3)[0] * SPHERE_ML / CORE_ML * 1e3
+        true, random = 100.0 * rate[0], 100.0 * rate[1:].sum()
+        error = precision_of(
+            models[name], EDGES_NS, n_events=true + random,
+            background_share=random / (true + random), n_sets=N_SETS,
+        ).tau_ops_error_ns  # fmt: skip
+        rows.append([name, f"{true:,.0f}", f"{error:.3f}"])
+    return table(["isotope", "true triplets in the sphere", "error [ns]"], rows)
+
+
+PUBLISHED = {
+    # name: simulated sensitivity of the scanner [cps/kBq], organs of a human phantom
+    "Sc-44": (9.22, 0.03), "Na-22": (5.91, 0.03), "Ga-68": (10.46, 0.04), "I-124": (15.39, 0.04),
+}  # fmt: skip
+PUBLISHED_SHARE = {"Ga-68": 1.34, "Rb-82": 14.0, "I-124": 52.0}
+PUBLISHED_RANGE_MM = {"Ga-68": 2.7, "Rb-82": 5.3}
+
+
+def published(isotopes):
+    head = ["quantity", "here", "published", "grade", "agree?"]
+    rows = []
+    for name, value in PUBLISHED_SHARE.items():
+        here = 100 * NUCLIDES[name].prompt_share / NUCLIDES[name].positron_share
+        rows.append([f"{name}: prompt per positron [%]", f"{here:.2f}", f"{value:g}",
+                     "read (docs/physics.md), commonly quoted", f"{100 * (here / value - 1):+.1f} %"])  # fmt: skip
+    for name, (value, error) in PUBLISHED.items():
+        m = isotopes[name]
+        here = 1e-3 * m.coefficient[0][0, 0]
+        per_tag = here / tagged(name)
+        rows.append(
+            [f"{name}: true triplets [cps/kBq] (per decay with prompt)",
+             f"{here:.3g} ({per_tag:.2f})", f"{value:g} ± {error:g}",
+             "read in the abstract: GATE, organs of a human phantom, all decays with a prompt "
+             "assumed", f"{100 * (here / value - 1):+.0f} % ({100 * (per_tag / value - 1):+.0f} %)"]
+        )  # fmt: skip
+    for name, value in PUBLISHED_RANGE_MM.items():
+        mean = mean_range(isotopes[name].total("range_all"))[0]
+        rows.append([f"{name}: mean distance of all positrons in water [mm]", f"{mean:.2f}",
+                     f"{value:g}", "remembered, ± 10 %", f"{100 * (mean / value - 1):+.0f} %"])  # fmt: skip
+    rows.append(["singles of 176Lu in the overflow bin [MHz]",
+                 f"{1e-6 * lutetium_rates()[1]:.2f}", "not found", "", ""])  # fmt: skip
+    return table(head, rows)
