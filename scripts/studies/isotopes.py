@@ -288,7 +288,7 @@ class Measured:
 
 
 def lutetium_rates():
-    """Return singles per second of 176Lu alone in the windows of annihilation photons and prompts."""
+    """Return singles per second of 176Lu alone in the windows of each kind of isotope."""
     path = CACHE / "isotope_lutetium.npz"
     if not path.exists():
         made = acquisition("Sc-44", 0.001, 200.0)
@@ -568,8 +568,10 @@ def published(isotopes):
     rows = []
     for name, value in PUBLISHED_SHARE.items():
         here = 100 * NUCLIDES[name].prompt_share / NUCLIDES[name].positron_share
-        rows.append([f"{name}: prompt per positron [%]", f"{here:.2f}", f"{value:g}",
-                     "read (docs/physics.md), commonly quoted", f"{100 * (here / value - 1):+.1f} %"])  # fmt: skip
+        rows.append(
+            [f"{name}: prompt per positron [%]", f"{here:.2f}", f"{value:g}",
+             "read (docs/physics.md), commonly quoted", f"{100 * (here / value - 1):+.1f} %"]
+        )  # fmt: skip
     for name, (value, error) in PUBLISHED.items():
         m = isotopes[name]
         here = 1e-3 * m.coefficient[0][0, 0]
@@ -582,8 +584,10 @@ def published(isotopes):
         )  # fmt: skip
     for name, value in PUBLISHED_RANGE_MM.items():
         mean = mean_range(isotopes[name].total("range_all"))[0]
-        rows.append([f"{name}: mean distance of all positrons in water [mm]", f"{mean:.2f}",
-                     f"{value:g}", "remembered, ± 10 %", f"{100 * (mean / value - 1):+.0f} %"])  # fmt: skip
+        rows.append(
+            [f"{name}: mean distance of all positrons in water [mm]", f"{mean:.2f}", f"{value:g}",
+             "remembered, ± 10 %", f"{100 * (mean / value - 1):+.0f} %"]
+        )  # fmt: skip
     rows.append(["singles of 176Lu in the overflow bin [MHz]",
                  f"{1e-6 * lutetium_rates()[1]:.2f}", "not found", "", ""])  # fmt: skip
     return table(head, rows)
