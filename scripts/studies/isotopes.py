@@ -255,6 +255,12 @@ class Measured:
         total = total * SPHERE_ML / CORE_ML
         return total[0], total[1:].sum()
 
+    def floor_share(self):
+        """Return the share of randoms where the activity is low, in percent."""
+        some = self.coefficient[1]
+        # What goes with the first power of the activity, as the true ones do.
+        return random_share([some[0, 0], some[1, 1] + some[2, 1] + some[3, 2]])
+
     def spectrum(self, origin, region=0):
         """Return the counts of an origin in both acquisitions."""
         return sum(c["spectra"][region, origin] for c in self.counted.values())
@@ -441,13 +447,10 @@ def randoms(isotopes):
             shares.append(text)
         total, lutetium = m.expected(10.0, 1e-3)
         two = [m.expected(a, 1e-3)[0] for a in (10.0, 40.0)]
-        least = m.coefficient[1]
-        # What goes with the first power of the activity, as the true ones do.
-        floor = least[1, 1] + least[2, 1] + least[3, 2]
         rows.append(
             [name, *shares, f"{100 * lutetium[1:].sum() / total[1:].sum():.0f}",
              " / ".join(f"{100 * t[2] / t[0]:.2f}" for t in two),
-             f"{100 * floor / (floor + least[0, 0]):.0f}"]
+             f"{m.floor_share():.0f}"]
         )  # fmt: skip
     return table(head, rows)
 
@@ -708,15 +711,16 @@ def toy_words(m, model):
         tau, stated = values.T
         ok = np.isfinite(tau)
         mean, spread = tau[ok].mean(), tau[ok].std(ddof=1)
+        n = ok.sum()
         rows.append(
-            [f"`{background}`", f"{mean:.3f} ± {spread / ok.sum() ** 0.5:.3f}",
-             f"{mean - fit.tau_ops_ns:+.3f}", f"{spread:.3f} ± {spread / (2 * ok.sum()) ** 0.5:.3f}",
-             f"{np.median(stated[ok]):.3f}", f"{bound:.3f}", f"{ok.sum()} / {len(tau)}"]
+            [f"`{background}`", f"{mean:.3f} ± {spread / n**0.5:.3f}",
+             f"{mean - fit.tau_ops_ns:+.3f}", f"{spread:.3f} ± {spread / (2 * n) ** 0.5:.3f}",
+             f"{np.median(stated[ok]):.3f}", f"{bound:.3f}", f"{n} / {len(tau)}"]
         )  # fmt: skip
     words = (
         f"{N_TOY} toy spectra of the sphere with {TOY_CASE[0]}, {TOY_CASE[1]:g} MBq, 10 min: "
-        f"{total[0]:,.0f} true triplets of {fit.tau_ops_ns:.3f} ns, as fitted to the simulated true "
-        f"ones, {total[1] + total[3]:,.0f} flat randoms and {total[2]:,.0f} of class II with their "
+        f"{total[0]:,.0f} true triplets of {fit.tau_ops_ns:.3f} ns, as fitted to the simulated "
+        f"true ones, {total[1] + total[3]:,.0f} flat randoms and {total[2]:,.0f} of class II with their "
         "simulated shape. Fits of one spectrum, without delayed windows.\n\n"
     )
     head = ["background of the fit", "mean [ns]", "bias", "spread", "stated error", "bound",
@@ -780,31 +784,29 @@ def summary(isotopes, models):
     swapped = {n: 100 * m.total("kinds")[SWAPPED] / m.total("kinds").sum()
                for n, m in isotopes.items()}  # fmt: skip
     worst = max(swapped, key=swapped.get)
-    sc = isotopes["Sc-44"]
-    floor = random_share(sc.expected(1e-6, 1e-3)[0])
+    floor = isotopes["Sc-44"].floor_share()
+    million = {n: NUCLIDES[n].decays(1.0, TEN_MINUTES) / 1e6 for n in ("Rb-82", "Sc-44")}
+    without = {n: f"{value(n, 10):.3f} and {value(n, 10, lutetium=False):.3f}" for n in isotopes}
+    went = {n: f"{tag[n]:.2f} and {reach[n]:.2f}" for n in isotopes}
     lines = [
-        f"Low activity, 1 MBq, 10 min, error of the o-Ps mean life in ns: {best(1, 600, clinical)}; of "
-        f"the others {best(1, 600, others)}.",
+        "Low activity, 1 MBq, 10 min, error of the o-Ps mean life in ns: "
+        f"{best(1, 600, clinical)}; of the others {best(1, 600, others)}.",
         f"High activity, 40 MBq, 10 min: {best(40, 600, clinical)}; {best(40, 600, others)}.",
-        f"An hour at 40 MBq: {best(40, 3600, clinical)}; {best(40, 3600, others)}. 82Rb gains nothing "
-        f"from it: a dose is spent in minutes, {NUCLIDES['Rb-82'].decays(1.0, TEN_MINUTES) / 1e6:.0f} "
-        f"of the {NUCLIDES['Sc-44'].decays(1.0, TEN_MINUTES) / 1e6:.0f} million decays per MBq that "
-        "44Sc has in 10 min.",
-        f"176Lu sets a floor to the randoms: with 44Sc {floor:.0f} % of triplets are random however low "
-        "the activity, nearly all with a prompt of 176Lu in the overflow bin. Isotopes with few prompts "
-        f"suffer most: at 10 MBq the error with 68Ga is {value('Ga-68', 10):.2f} ns, and would be "
-        f"{value('Ga-68', 10, lutetium=False):.2f} ns without 176Lu (82Rb {value('Rb-82', 10):.2f} and "
-        f"{value('Rb-82', 10, lutetium=False):.2f}, 44Sc {value('Sc-44', 10):.3f} and "
-        f"{value('Sc-44', 10, lutetium=False):.3f}).",
-        "Positrons that come with a prompt have less energy than the others where the prompt takes it: "
-        f"those of 68Ga's triplets go {tag['Ga-68']:.2f} mm, all of 68Ga {reach['Ga-68']:.2f} mm in the "
-        f"mean (124I {tag['I-124']:.2f} and {reach['I-124']:.2f}, 82Rb {tag['Rb-82']:.2f} and "
-        f"{reach['Rb-82']:.2f}).",
+        f"An hour at 40 MBq: {best(40, 3600, clinical)}; {best(40, 3600, others)}. 82Rb gains "
+        f"nothing from it: in 10 min a MBq has {million['Rb-82']:.0f} million decays, of 44Sc "
+        f"{million['Sc-44']:.0f} million.",
+        f"176Lu sets a floor to the randoms: with 44Sc {floor:.0f} % of triplets are random "
+        "however low the activity, nearly all with a prompt of 176Lu in the overflow bin. "
+        "Isotopes with few prompts suffer most. Errors at 10 MBq with and without 176Lu: 68Ga "
+        f"{without['Ga-68']} ns, 82Rb {without['Rb-82']}, 44Sc {without['Sc-44']}; 124I, whose "
+        f"prompt window is narrow, {without['I-124']}.",
+        "Positrons that come with a prompt have less energy than the others where the prompt "
+        "takes it. Mean distance of those of true triplets and of all positrons: 68Ga "
+        f"{went['Ga-68']} mm, 124I {went['I-124']}, 82Rb {went['Rb-82']}.",
         "The prompt of a true triplet is hardly ever an annihilation photon: at most "
         f"{swapped[worst]:.2f} % ({worst}); 124I, whose window begins at 568 keV, has "
         f"{swapped['I-124']:.2f} %.",
-        "The bound is reached by fits (toys below). Class II, left out of a flat background, pulls the "
-        "lifetime down by less than the error at 10 MBq.",
+        "Fits reach the bound (toys below).",
     ]
     return "\n".join(
         textwrap.fill(
