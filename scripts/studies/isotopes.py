@@ -720,7 +720,7 @@ def toy_words(m, model):
     words = (
         f"{N_TOY} toy spectra of the sphere with {TOY_CASE[0]}, {TOY_CASE[1]:g} MBq, 10 min: "
         f"{total[0]:,.0f} true triplets of {fit.tau_ops_ns:.3f} ns, as fitted to the simulated "
-        f"true ones, {total[1] + total[3]:,.0f} flat randoms and {total[2]:,.0f} of class II with their "
+        f"true ones, {total[1] + total[3]:,.0f} flat randoms and {total[2]:,.0f} of class II with "
         "simulated shape. Fits of one spectrum, without delayed windows.\n\n"
     )
     head = ["background of the fit", "mean [ns]", "bias", "spread", "stated error", "bound",

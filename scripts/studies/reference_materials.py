@@ -6,6 +6,7 @@ figure; the spectra are kept in build/simulated. Usage:
 python scripts/studies/reference_materials.py
 """
 
+import textwrap
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -329,7 +330,7 @@ XAD_EDGES_NS = np.concatenate(
 
 def xad_model(*names):
     starts = {
-        "ops": (2.0, (0.8, 6.0)), "ops_middle": (10.0, (4.0, 30.0)),
+        "ops": (2.0, (0.8, 60.0)), "ops_middle": (10.0, (4.0, 300.0)),
         "ops_pores": (70.0, (30.0, 300.0)),
     }  # fmt: skip
     return LifetimeModel(
@@ -649,36 +650,79 @@ def crossing(material, inversions, weights):
     return STARTS_NS[i] + 0.1 * (true[i] - certified) / (true[i] - true[i + 1])
 
 
-def summary(curves, fits, inversions, bases):
-    lines = []
-    shift = []
+def filled(lines):
+    return "\n".join(
+        textwrap.fill(
+            line, 100, initial_indent="- ", subsequent_indent="  ", break_on_hyphens=False,
+            break_long_words=False,
+        )
+        for line in lines
+    )  # fmt: skip
+
+
+def tau_of(fit, component):
+    name = f"tau_{component}_ns"
+    return f"{fit.value(name):.2f} ± {fit.error(name):.2f}"
+
+
+def summary(runs, curves, fits, inversions, xad):
+    """Return what was found, a line each."""
+    shift, told = [], []
     for material in SHARE_OPS:
+        truth = CERTIFIED_NS[material][0]
         at = {s: curves[material, "certified"][int(np.argmin(np.abs(STARTS_NS - s)))]
               for s in SHOWN_NS}  # fmt: skip
-        truth = CERTIFIED_NS[material][0]
         biases = ", ".join(f"{at[s][0] - truth:+.3f} (s = {s:g})" for s in (0.0, 0.2, 0.4, 0.6))
+        fit = fits[material, "certified"]
         shift.append(
-            f"{material}: {biases} ns, errors {at[0.0][1]:.3f} to {at[0.6][1]:.3f}; psimg "
-            f"{fits[material, 'certified'].tau_ops_ns - truth:+.3f} ± "
-            f"{fits[material, 'certified'].tau_ops_error_ns:.3f} ns"
+            f"{material} {biases} ns, errors {at[0.0][1]:.3f} to {at[0.6][1]:.3f}; psimg on the "
+            f"same data {fit.tau_ops_ns - truth:+.3f} ± {fit.tau_ops_error_ns:.3f} ns"
         )
-    lines.append("- Bias of two exponentials on the simulated data. " + ". ".join(shift) + ".")
-    told = []
-    for material in SHARE_OPS:
         starts = {w: crossing(material, inversions, w) for w in ("root-n", "none")}
         parts = [
-            f"s = {starts[w]:.2f} ns {words}" if starts[w] is not None else f"no s {words}"
+            f"at s = {starts[w]:.2f} ns {words}" if starts[w] is not None else f"at no s {words}"
             for w, words in (("root-n", "with weights"), ("none", "without"))
         ]
-        late = np.argmin(np.abs(STARTS_NS - 0.6))
+        late = int(np.argmin(np.abs(STARTS_NS - 0.6)))
         true, slope = inversions[material, "root-n"][late]
         told.append(
-            f"{material}: the certified value is reported as the published one at {parts[0]} and "
-            f"{parts[1]}; a fit from s = 0.6 ns on would need a true lifetime of {true:.3f} ns, "
-            f"{pull_of(material, true, slope):+.1f} errors from the certified one"
+            f"{material}: {parts[0]} and {parts[1]}; from s = 0.6 ns on the true lifetime would "
+            f"have to be {true:.3f} ns, {pull_of(material, true, slope):+.1f} errors from the "
+            "certified one"
         )
-    lines.append("- " + ". ".join(t[0].upper() + t[1:] for t in told) + ".")
-    return "\n".join(lines)
+    first, last = (xad[k] for k in ("-80 to 600 ns", "-20 to 20 ns, one o-Ps"))
+    n = runs["quartz", "certified"].truth[0].sum(axis=1)
+    return [
+        "Bias of two exponentials on the simulated data: " + ". Of ".join(shift) + ".",
+        "Where the fit reports a certified lifetime as the published one: " + "; ".join(told) + ".",
+        "So the fit alone can make the whole difference only if it begins within about 0.1 to 0.3 ns "
+        "of the peak, in the response and direct annihilation. From 0.6 ns on two exponentials are "
+        "right, too, and the difference would have to be one of the samples, or of something that "
+        "is not simulated here.",
+        f"Class II randoms ({int(n[2])} of {int(n[0]):,} true triplets: a small source leaves few) and scatter in "
+        "the discs change none of this by more than the errors.",
+        f"XAD-4: a window of 600 ns recovers {tau_of(first, 'ops')}, {tau_of(first, 'ops_middle')} and "
+        f"{tau_of(first, 'ops_pores')} ns for 2.45, 10 and 90 ns. The 20 ns of the scanner do not hold "
+        f"the long one: most of it goes as background, and one o-Ps comes out as {tau_of(last, 'ops')} "
+        "ns.",
+    ]
+
+
+def xad_words(fits):
+    one, two = (fits[f"-20 to 20 ns, {n} o-Ps"] for n in ("one", "two"))
+    wide = fits["-80 to 600 ns"]
+    step = 40.0 / 680.0
+    raised = two.value("background") / (wide.value("background") * step)
+    only = one.value("background") / (wide.value("background") * step)
+    return textwrap.fill(
+        f"In the 20 ns of the scanner o-Ps of 90 ns is nearly flat. The level of the background comes "
+        f"out {100 * (raised - 1):+.1f} % (two o-Ps) and {100 * (only - 1):+.1f} % (one) from that of "
+        f"the wide window; one o-Ps of {tau_of(one, 'ops')} ns stands for all three (χ²/ndf "
+        f"{one.deviance / one.ndf:.2f}), and of two the second, {tau_of(two, 'ops_middle')} ns, for 10 "
+        "and 90 ns together. A sample in air or water has no such long component: published values for "
+        "wet XAD-4 on this scanner are 1.82 to 2.52 ns (arXiv:2501.04145, abstract).",
+        100,
+    )
 
 
 def published_rows(runs, curves, fits, inversions):
@@ -754,7 +798,7 @@ def main() -> None:
         "certified_pc": with_error(*CERTIFIED_NS["polycarbonate"], 2),
         "certified_quartz_value": CERTIFIED_NS["quartz"][0],
         "certified_pc_value": CERTIFIED_NS["polycarbonate"][0],
-        "summary": summary(curves, fits, inversions, certified) + OUTLOOK,
+        "summary": filled(summary(runs, curves, fits, inversions, xad)),
         "roi": ROI.radius_mm,
         "activity": ACTIVITY_MBQ,
         "seconds": 1e-6 * DECAYS / ACTIVITY_MBQ,
@@ -770,14 +814,10 @@ def main() -> None:
             f"**{m}**\n\n" + effects_table(effects(runs, m), CERTIFIED_NS[m][0]) for m in SHARE_OPS
         ),
         "xad": xad_table(xad, truth),
-        "xad_words": XAD_WORDS,
+        "xad_words": xad_words(xad),
         "published": published_rows(runs, curves, fits, inversions),
     }
     PAGE.write_text(_PAGE.format(**values), encoding="utf-8")
-
-
-OUTLOOK = ""
-XAD_WORDS = ""
 
 
 if __name__ == "__main__":
