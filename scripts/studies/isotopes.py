@@ -485,18 +485,22 @@ def scaling(isotopes):
 def prompts(isotopes):
     head = ["isotope", "true triplets", "pair back to back [%]", "prompt is an annihilation photon "
             "[%]", "neither [%]", "annihilation photon scattered in the phantom [%]",
-            "o-Ps of all true triplets [ns]", "pull", "width of the response [ps]"]  # fmt: skip
+            "o-Ps of all true triplets [ns]", "pull", "o-Ps of those back to back [ns]", "pull",
+            "width of the response [ps]"]  # fmt: skip
     rows = []
     for name, m in isotopes.items():
         kinds, n = m.total("kinds"), m.total("kinds").sum()
-        fit = m.true_fit()
-        swapped = kinds[SWAPPED] / n
+        fit, swapped = m.true_fit(), kinds[SWAPPED] / n
+        good = fit_spectrum(
+            m.total("kinds_spectra")[GOOD].astype(float), EDGES_NS, model=LifetimeModel()
+        )
         rows.append(
             [name, f"{n:,}", f"{100 * kinds[GOOD] / n:.1f}",
              f"{100 * swapped:.2f} ± {100 * np.sqrt(max(swapped, 1 / n) / n):.2f}",
              f"{100 * kinds[OTHER] / n:.1f}", f"{100 * m.total('scattered')[0] / n:.1f}",
-             f"{fit.tau_ops_ns:.3f} ± {fit.tau_ops_error_ns:.3f}",
-             f"{(fit.tau_ops_ns - TAU_OPS_NS) / fit.tau_ops_error_ns:+.1f}",
+             *(text for f in (fit, good) for text in (
+                 f"{f.tau_ops_ns:.3f} ± {f.tau_ops_error_ns:.3f}",
+                 f"{(f.tau_ops_ns - TAU_OPS_NS) / f.tau_ops_error_ns:+.1f}")),
              f"{1e3 * fit.value('sigma_ns'):.1f} ± {1e3 * fit.error('sigma_ns'):.1f}"]
         )  # fmt: skip
     return table(head, rows)
@@ -566,28 +570,32 @@ PUBLISHED = {
     # name: simulated sensitivity of the scanner [cps/kBq], organs of a human phantom
     "Sc-44": (9.22, 0.03), "Na-22": (5.91, 0.03), "Ga-68": (10.46, 0.04), "I-124": (15.39, 0.04),
 }  # fmt: skip
-PUBLISHED_SHARE = {"Ga-68": 1.34, "Rb-82": 14.0, "I-124": 52.0}
+PUBLISHED_SHARE = {
+    "Ga-68": (1.34, "read (docs/physics.md)"),
+    "Rb-82": (14.0, "commonly quoted"),
+    "I-124": (52.0, "commonly quoted"),
+}
 PUBLISHED_RANGE_MM = {"Ga-68": 2.7, "Rb-82": 5.3}
 
 
 def published(isotopes):
     head = ["quantity", "here", "published", "grade", "agree?"]
     rows = []
-    for name, value in PUBLISHED_SHARE.items():
+    for name, (value, grade) in PUBLISHED_SHARE.items():
         here = 100 * NUCLIDES[name].prompt_share / NUCLIDES[name].positron_share
         rows.append(
             [f"{name}: prompt per positron [%]", f"{here:.2f}", f"{value:g}",
-             "read (docs/physics.md), commonly quoted", f"{100 * (here / value - 1):+.1f} %"]
+             grade, f"{100 * (here / value - 1):+.1f} %"]
         )  # fmt: skip
     for name, (value, error) in PUBLISHED.items():
         m = isotopes[name]
         here = 1e-3 * m.coefficient[0][0, 0]
         per_tag = here / tagged(name)
+        off = [f"{100 * (x / value - 1):+.0f} %" for x in (here, per_tag)]
         rows.append(
             [f"{name}: true triplets [cps/kBq] (per decay with prompt)",
              f"{here:.3g} ({per_tag:.2f})", f"{value:g} ± {error:g}",
-             "read in the abstract: GATE, organs of a human phantom, all decays with a prompt "
-             "assumed", f"{100 * (here / value - 1):+.0f} % ({100 * (per_tag / value - 1):+.0f} %)"]
+             "read in the abstract: GATE, organs of a human phantom", f"{off[0]} ({off[1]})"]
         )  # fmt: skip
     for name, value in PUBLISHED_RANGE_MM.items():
         mean = mean_range(isotopes[name].total("range_all"))[0]
@@ -595,6 +603,22 @@ def published(isotopes):
             [f"{name}: mean distance of all positrons in water [mm]", f"{mean:.2f}", f"{value:g}",
              "remembered, ± 10 %", f"{100 * (mean / value - 1):+.0f} %"]
         )  # fmt: skip
+    sc = isotopes["Sc-44"]
+    here = sc.error(41.7, TEN_MINUTES, sc.model()) * np.sqrt(SPHERE_ML / 2.572)
+    rows.append(
+        ["Sc-44: error in a 17 mm sphere, 41.7 MBq [ns]", f"{here:.2f}, 10 min, warm as the rest",
+         "0.18 (1.76 ± 0.18 ns)", "read in the abstract of arXiv:2506.13460; fill and duration not "
+         "found", "cannot be said"]
+    )  # fmt: skip
+    biases = [
+        f"{f.tau_ops_ns - TAU_OPS_NS:+.3f} ± {f.tau_ops_error_ns:.3f}"
+        for f in (isotopes[n].true_fit() for n in ("Co-55", "Mn-52"))
+    ]
+    rows.append(
+        ["Co-55 and Mn-52: bias of the o-Ps mean life [ns]", " and ".join(biases),
+         "Co-55 as certified, Mn-52 a little off in silica", "read in an abstract (2025); on the "
+         "Modular J-PET", "in kind"]
+    )  # fmt: skip
     rows.append(["singles of 176Lu in the overflow bin [MHz]",
                  f"{1e-6 * lutetium_rates()[1]:.2f}", "not found", "", ""])  # fmt: skip
     return table(head, rows)
@@ -628,7 +652,7 @@ each isotope: decay schemes of `psimg/core/isotopes.toml`, positron range, scatt
 - The error is the Cramér-Rao bound of o-Ps mean life, with its intensity, the events and the level
   of the randoms also fitted, {n_sets} delayed windows for the level, response known, all randoms
   flat.
-- Dose is left out: isotopes differ in it by far more than in some of these numbers.
+- Dose is left out.
 
 ## True triplets
 
@@ -701,6 +725,12 @@ The same number of decays for all, 10⁹ in the phantom at 10 MBq as if it staye
 ## Against published values
 
 {published}
+
+The published sensitivities are of another object. That of 68Ga is above that of 44Sc, so that every
+positron must come with a prompt there: the number in brackets is the one to compare. They are said
+to be best with a prompt window that touches that of the annihilation photons; here it does not,
+which is why 124I comes out lower. Why 22Na is published lower than 44Sc is not known: here its
+higher prompt and shorter range leave more.
 """
 
 
@@ -717,15 +747,16 @@ def toy_words(m, model):
              f"{mean - fit.tau_ops_ns:+.3f}", f"{spread:.3f} ± {spread / (2 * n) ** 0.5:.3f}",
              f"{np.median(stated[ok]):.3f}", f"{bound:.3f}", f"{n} / {len(tau)}"]
         )  # fmt: skip
-    words = (
+    words = textwrap.fill(
         f"{N_TOY} toy spectra of the sphere with {TOY_CASE[0]}, {TOY_CASE[1]:g} MBq, 10 min: "
         f"{total[0]:,.0f} true triplets of {fit.tau_ops_ns:.3f} ns, as fitted to the simulated "
         f"true ones, {total[1] + total[3]:,.0f} flat randoms and {total[2]:,.0f} of class II with "
-        "simulated shape. Fits of one spectrum, without delayed windows.\n\n"
+        "its simulated shape. Fits of one spectrum, without delayed windows.",
+        100,
     )
     head = ["background of the fit", "mean [ns]", "bias", "spread", "stated error", "bound",
             "fits with a value"]  # fmt: skip
-    return words + table(head, rows)
+    return words + "\n\n" + table(head, rows)
 
 
 def main() -> None:
@@ -784,6 +815,16 @@ def summary(isotopes, models):
     swapped = {n: 100 * m.total("kinds")[SWAPPED] / m.total("kinds").sum()
                for n, m in isotopes.items()}  # fmt: skip
     worst = max(swapped, key=swapped.get)
+
+    def cascade(name):
+        """Return triplets neither back to back, nor with a scattered annihilation photon [%]."""
+        kinds = isotopes[name].total("kinds")
+        return 100 * (kinds[OTHER] - isotopes[name].total("scattered")[0]) / kinds.sum()
+
+    def bias(name):
+        fit = isotopes[name].true_fit()
+        return f"{fit.tau_ops_ns - TAU_OPS_NS:+.3f} ± {fit.tau_ops_error_ns:.3f}"
+
     floor = isotopes["Sc-44"].floor_share()
     million = {n: NUCLIDES[n].decays(1.0, TEN_MINUTES) / 1e6 for n in ("Rb-82", "Sc-44")}
     without = {n: f"{value(n, 10):.3f} and {value(n, 10, lutetium=False):.3f}" for n in isotopes}
@@ -806,6 +847,12 @@ def summary(isotopes, models):
         "The prompt of a true triplet is hardly ever an annihilation photon: at most "
         f"{swapped[worst]:.2f} % ({worst}); 124I, whose window begins at 568 keV, has "
         f"{swapped['I-124']:.2f} %.",
+        "A cascade puts gammas among the annihilation photons instead: with 52Mn some "
+        f"{cascade('Mn-52'):.0f} % of true triplets, with 86Y {cascade('Y-86'):.0f} %, have a "
+        "gamma that has lost energy as one of the pair, which makes their dt wrong. A level of "
+        "52Cr that lives 60 ps widens the response as well. The lifetime of all true triplets "
+        f"of 52Mn comes out {bias('Mn-52')} ns from the truth, of 86Y {bias('Y-86')}, of 55Co {bias('Co-55')}, "
+        f"of 44Sc {bias('Sc-44')}.",
         "Fits reach the bound (toys below).",
     ]
     return "\n".join(

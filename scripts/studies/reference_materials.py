@@ -104,10 +104,9 @@ class Case:
 CLEAN = Physics(attenuation=False, lutetium=False)
 # Decays of those that need not be as precise.
 FEWER = {
-    ("polycarbonate", "published"): 6e6,
     ("polycarbonate", "no scatter"): 6e6,
     ("polycarbonate", "40 MBq"): 3e6,
-    ("xad-4", "evacuated"): 4e6,
+    ("xad-4", "evacuated"): 8e6,
 }
 CASES = {
     (material, kind): Case(material=material, decays=FEWER.get((material, kind), DECAYS), **what)
