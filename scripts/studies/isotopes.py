@@ -851,8 +851,8 @@ def summary(isotopes, models):
         f"{cascade('Mn-52'):.0f} % of true triplets, with 86Y {cascade('Y-86'):.0f} %, have a "
         "gamma that has lost energy as one of the pair, which makes their dt wrong. A level of "
         "52Cr that lives 60 ps widens the response as well. The lifetime of all true triplets "
-        f"of 52Mn comes out {bias('Mn-52')} ns from the truth, of 86Y {bias('Y-86')}, of 55Co {bias('Co-55')}, "
-        f"of 44Sc {bias('Sc-44')}.",
+        f"of 52Mn comes out {bias('Mn-52')} ns from the truth, of 86Y {bias('Y-86')}, of 55Co "
+        f"{bias('Co-55')}, of 44Sc {bias('Sc-44')}.",
         "Fits reach the bound (toys below).",
     ]
     return "\n".join(
