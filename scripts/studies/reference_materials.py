@@ -418,8 +418,8 @@ def draw(runs, curves, fits, lines, inversions):
         for axes in (upper, lower):
             axes.spines[["top", "right"]].set_visible(False)
         low, high = upper.get_ylim()
-        upper.set_ylim(low - 0.3 * (high - low), high)
-        upper.legend(frameon=False, fontsize=8, loc="lower right", ncols=2)
+        upper.set_ylim(low - 0.45 * (high - low), high)
+        upper.legend(frameon=False, fontsize=8, loc="lower right")
         lower.legend(frameon=False, fontsize=8, loc="upper right")
     panels[0, 0].set_ylabel("mean life of o-Ps from the fit [ns]")
     panels[1, 0].set_ylabel("true mean life that would give\nthe published value [ns]")
