@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.special import loggamma
 
 from psimg.core.errors import SettingsError
 from psimg.core.isotopes import Isotope
@@ -22,7 +23,8 @@ ELECTRON_RADIUS_CM = 2.8179403262e-13
 AVOGADRO = 6.02214076e23
 """Particles in a mole, exact by the definition of the mole."""
 _LOWEST_KEV = 0.2
-"""Below this a positron is taken to be at rest: it has less than 0.1 ps to go [keV]."""
+"""Below this a positron is taken to be at rest; what it takes to thermalise, some picoseconds, goes
+with the mean of the response [keV]."""
 _THINNEST_G_CM3 = 0.01
 """Gases do not stop positrons within a phantom."""
 _PROTONS = {
@@ -62,9 +64,9 @@ class Physics:
 def positron_spectrum(end_kev: float, daughter_z: int, n: int = 513) -> NDArray[np.float64]:
     """Tabulate the kinetic energy of positrons.
 
-    The allowed shape p W (W0 - W)^2 F(Z, W), with the Fermi function of a point nucleus without
-    its relativistic factor, F = x/(1 - exp(-x)), x = -2 pi alpha Z W/p for positrons and with the
-    other sign for electrons (R. D. Evans, The Atomic Nucleus (1955) ch. 17).
+    The allowed shape p W (W0 - W)^2 F(Z, W), with the Fermi function of a point nucleus, F = p^(2 g
+    - 2) exp(pi y) |Gamma(g + i y)|^2 up to a constant, g^2 = 1 - (alpha Z)^2, y = -alpha Z W/p for
+    positrons and with the other sign for electrons (E. Fermi, Z. Phys. 88 (1934) 161).
 
     Parameters
     ----------
@@ -92,8 +94,9 @@ def _beta_spectrum(end_kev: float, charge: int, n: int) -> NDArray[np.float64]:
     kinetic = np.linspace(0.0, end_kev, 20_001)[1:-1]
     total = 1.0 + kinetic / ELECTRON_KEV
     momentum = np.sqrt(total * total - 1.0)
-    x = 2.0 * math.pi * FINE_STRUCTURE * charge * total / momentum
-    fermi = x / -np.expm1(-x)
+    y = FINE_STRUCTURE * charge * total / momentum
+    g = math.sqrt(1.0 - (FINE_STRUCTURE * charge) ** 2)
+    fermi = momentum ** (2.0 * g - 2.0) * np.exp(math.pi * y + 2.0 * loggamma(g + 1j * y).real)
     density = momentum * total * (end_kev - kinetic) ** 2 * fermi
     cumulative = np.concatenate([[0.0], np.cumsum(density)])
     edges = np.concatenate([[0.0], 0.5 * (kinetic[1:] + kinetic[:-1]), [end_kev]])
@@ -190,8 +193,8 @@ def slowing_down_ns(material: Material, max_kev: int) -> NDArray[np.float64]:
 def _stopping_per_electron(kinetic: NDArray[np.float64]) -> NDArray[np.float64]:
     """Return the stopping power by collision of positrons in water over its electrons [keV cm2].
 
-    ICRU Report 37 without the density correction, which is below 1 % here; the mean excitation
-    energy of water is 75 eV.
+    ICRU Report 37 without the density correction, which takes off 2 % at 1 MeV and 4 % at 2; the
+    mean excitation energy of water is 75 eV.
     """
     t = kinetic / ELECTRON_KEV
     beta2 = 1.0 - 1.0 / (t + 1.0) ** 2

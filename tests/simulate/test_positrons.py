@@ -120,11 +120,11 @@ def test_a_nuclide_of_no_known_element_is_an_error(emitter):
 
 
 def test_the_width_of_the_range_is_that_of_palmer_and_brownell():
-    # R = 0.1 b1 T^2/(b2 + T) g/cm2, and the width R/(2 rho): with Z = 7.22 and A = 14.32 of water
-    # by mass fractions, a 1 MeV positron's R is some 0.4 g/cm2.
+    # R = 0.1 b1 T^2/(b2 + T) g/cm2, and the width R/(2 rho): with water as they have it, Z = 7.22
+    # and A = 13 so that Z/A is water's, a 1 MeV positron's R is some 0.4 g/cm2.
     sigma = range_sigma_mm(MATERIALS["water"], 1000)
 
-    b1 = 4.569 * 14.3215 / 7.2167**1.209
+    b1 = 4.569 * (7.2167 / 0.55509) / 7.2167**1.209
     b2 = 1 / (2.873 - 0.02309 * 7.2167)
     assert sigma[1000] == pytest.approx(10 * 0.1 * b1 / (b2 + 1) / (2 * 0.998), rel=2e-3)
     assert sigma[0] == 0.0
