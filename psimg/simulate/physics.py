@@ -91,7 +91,7 @@ def electron_spectrum(end_kev: float, daughter_z: int, n: int = 513) -> NDArray[
 
 
 def _beta_spectrum(end_kev: float, charge: int, n: int) -> NDArray[np.float64]:
-    kinetic = np.linspace(0.0, end_kev, 5001)[1:-1]
+    kinetic = np.linspace(0.0, end_kev, 20_001)[1:-1]
     total = 1.0 + kinetic / ELECTRON_KEV
     momentum = np.sqrt(total * total - 1.0)
     y = FINE_STRUCTURE * charge * total / momentum
