@@ -2,6 +2,7 @@
 
 import functools
 import logging
+import signal
 import sys
 from collections.abc import Callable
 from dataclasses import replace
@@ -506,8 +507,14 @@ def _print_bars(edges: Any, counts: Any, *, logarithmic: bool = False, width: in
         print(f"{low:>8.5g} to {high:>6.5g} {count:>10,} {bar}")
 
 
+def _stop(number: int, _frame: object) -> None:
+    raise SystemExit(128 + number)
+
+
 def main() -> int:
     """Run the command; return its exit status."""
+    # As an exception, so that what was begun is cleared away, as for Ctrl-C.
+    signal.signal(signal.SIGTERM, _stop)
     try:
         app()
     except SystemExit as stop:

@@ -1,7 +1,9 @@
 import json
 import logging
+import signal
 import subprocess
 import sys
+import time
 
 import numpy as np
 import pytest
@@ -252,3 +254,24 @@ def test_simulate_explains_what_is_wrong_in_one_line(run, tmp_path):
     assert status == 1
     assert err.startswith(f"psimg: {spec}: simulation: F-18 emits no prompt gamma")
     assert err.count("\n") == 1
+
+
+def test_a_simulation_that_is_terminated_leaves_nothing(tmp_path):
+    spec = tmp_path / "long.toml"
+    spec.write_text(
+        '[simulation]\nisotope = "Sc-44"\nduration_s = 2.0\n'
+        '[scanner]\npreset = "vision-quadra"\n'
+        '[phantom]\npreset = "cylinder"\nactivity_mbq = 5.0\n'
+        '[output]\nsingles = "out/singles.root"\ntruth = false\n'
+    )
+    code = "import sys; from psimg.cli import main; sys.exit(main())"
+    process = subprocess.Popen(
+        [sys.executable, "-c", code, "simulate", str(spec)], stderr=subprocess.DEVNULL
+    )
+    deadline = time.monotonic() + 120
+    while not list(tmp_path.glob("out/.psimg-*/*")) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    process.send_signal(signal.SIGTERM)
+
+    assert process.wait(timeout=60) == 128 + signal.SIGTERM
+    assert [path.name for path in tmp_path.iterdir()] == ["long.toml"]

@@ -12,6 +12,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from psimg.core.errors import SettingsError
 from psimg.simulate._body import Frame
 from psimg.simulate._decays import (
     N_TRUTH,
@@ -86,23 +87,36 @@ def simulate_acquisition(
     block_decays : int
         Mean number of decays simulated at a time; the random numbers depend on it.
 
+    Raises
+    ------
+    SettingsError
+        If ``threads`` or ``block_decays`` is below one.
+
     Yields
     ------
     Simulated
         Singles in time order, and the decays of about the same time.
     """
-    threads = threads or os.cpu_count() or 1
+    threads = (os.cpu_count() or 1) if threads is None else threads
     setup = _set_up(acquisition)
-    edges = np.linspace(0.0, setup.expected, math.ceil(setup.expected / block_decays) + 1)
+    if block_decays < 1 or threads < 1:
+        raise SettingsError(
+            f"block_decays = {block_decays}, threads = {threads}: expected at least one of each"
+        )
+    n_block = math.ceil(setup.expected / block_decays)
     parent = np.random.SeedSequence(int(rng.integers(2**63)))
     log.info(
         "simulating %.4g decays of %s and %.4g of 176Lu in %s, %d blocks over %d threads",
         acquisition.expected_decays, acquisition.isotope.name,
         setup.lutetium_rate * acquisition.duration_s * 1e9, acquisition.detector.name,
-        len(edges) - 1, threads,
+        n_block, threads,
     )  # fmt: skip
     stream = Stream(acquisition, setup.ring, setup.response)
-    blocks = ((lo, hi, parent.spawn(1)[0]) for lo, hi in itertools.pairwise(edges))
+    # One by one: a list of them would grow with the duration.
+    step = setup.expected / n_block
+    edges = (step * block if block < n_block else setup.expected for block in itertools.count())
+    pairs = itertools.islice(itertools.pairwise(edges), n_block)
+    blocks = ((low, high, parent.spawn(1)[0]) for low, high in pairs)
     with ThreadPoolExecutor(threads) as pool:
         waiting: deque[tuple[float, Future[tuple[FloatArray, FloatArray]]]] = deque()
         try:

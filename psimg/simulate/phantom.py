@@ -46,6 +46,10 @@ class HalfCylinder:
 Shape = Sphere | Cylinder | HalfCylinder | Box
 
 
+LONGEST_NS = 10_000.0
+"""Longest mean life of a channel [ns]."""
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Channel:
     """A way to annihilate: a share of the positrons and their mean life."""
@@ -58,9 +62,10 @@ class Channel:
     """Share of the positrons that stop, 0 to 1."""
 
     def __post_init__(self) -> None:
-        if not (math.isfinite(self.tau_ns) and self.tau_ns > 0):
+        if not 0 < self.tau_ns <= LONGEST_NS:
             raise SettingsError(
-                f"channel {self.name!r}: tau_ns = {self.tau_ns:g}, expected a mean life above zero"
+                f"channel {self.name!r}: tau_ns = {self.tau_ns:g}, expected a mean life above zero "
+                f"and at most {LONGEST_NS:g} ns; o-Ps in vacuum has 142 ns"
             )
         if not 0 <= self.share <= 1:
             raise SettingsError(f"channel {self.name!r}: share = {self.share:g}, expected 0 to 1")
@@ -201,6 +206,14 @@ class VoxelPhantom:
                 raise SettingsError(
                     f"voxel phantom {self.name!r}: share_ops reaches {self.share_ops.max():g}, "
                     "expected 0 to 1"
+                )
+        own = {channel.name: channel.share for channel in self.channels}
+        if self.share_ops is not None and own.get("ops", 0.0) > 0:
+            both = float(self.share_ops.max()) * (1.0 + own.get("pps", 0.0) / own["ops"])
+            if both > 1.0 + 1e-6:
+                raise SettingsError(
+                    f"voxel phantom {self.name!r}: share_ops reaches {self.share_ops.max():g}, and "
+                    f"with the p-Ps that goes with it {both:g}; expected at most 1"
                 )
         if self.share_ops is not None and not self.channels[-1].share > 0:
             raise SettingsError(

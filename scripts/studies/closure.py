@@ -101,7 +101,7 @@ def row_of(runs, background):
         "mean": tau.mean(),
         "mean_error": np.sqrt(np.sum(error**2)) / len(tau),
         "pull": pull.mean(),
-        "width": pull.std(ddof=1),
+        "width": pull.std(ddof=1) if len(pull) > 1 else np.nan,
         "ops": ops.mean(),
         "ops_error": np.sqrt(np.sum([f.intensity_ops_error**2 for f in fits])) / len(ops),
         "deviance": np.mean([f.deviance / f.ndf for f in fits]),
@@ -142,7 +142,9 @@ def draw(rows):
             bias, y, xerr=error, fmt=marker, color=colour, markersize=4.5, linewidth=1.2,
             capsize=2, label=background,
         )  # fmt: skip
-    right.set_yticks(range(len(names)), names[::-1])
+    labels = ["nothing" if name == "everything" else name for name in names]
+    right.set_yticks(range(len(names)), labels[::-1])
+    right.set_title("left out", loc="left", fontsize=10)
     right.set_xlabel("mean of fits minus truth [ps]")
     right.legend(frameon=False, fontsize=9)
     for axes in (left, right):
@@ -160,7 +162,7 @@ saturated energy scale, pile-up, dead time and 176Lu. Windows {annihilation} and
 pairs within {pair:g} ns; four delayed windows of each kind; response, intensities (`ps-ratio`) and
 lifetime are fitted.
 
-**{verdict}**
+{verdict}
 
 ![Fitted lifetimes](../images/closure.png)
 
@@ -174,12 +176,9 @@ random, most with a photon of 176Lu: without it there are {without:.0f} %.
 |---|---|---|---|---|---|---|
 {all}
 
-The deviance of `four-set` is a little above its number of degrees of freedom: scatter in the
-phantom gives the response a tail that one Gaussian has not. The lifetime does not feel it.
-
 ## Parts of the physics left out
 
-{n_case} acquisitions each, of about as many triplets.
+Acquisitions of about as many triplets: {n_case} for each line but the first.
 
 | left out | true triplets per decay | randoms [%] | four-set [ns] | delayed [ns] | flat [ns] \
 | sigma of dt [ps] | deviance / ndf |

@@ -596,10 +596,10 @@ def discussion(g, s, harder):
         spectrum of 44Sc, psimg has {1e5 * counts[2]:.1f}, the photopeak at 511 keV, which
         annihilation in flight takes from, comes down with it, and so do the events. psimg keeps
         the allowed spectrum.""",
-        f"""The mean of dt differs by {1e3 * (mu[0] - mu[1]):.1f} ± {1e3 * mu_error:.1f} ps: psimg's
-        positrons stop at once. To slow down in water takes {slowing_ps(allowed).mean():.1f} ps in
-        the mean for the allowed spectrum and {slowing_ps(rising(end, 20)).mean():.1f} ps for the
-        stand-in. A fit with mu free takes it up.""",
+        f"""The mean of dt is later in Geant4 by {1e3 * (mu[0] - mu[1]):.1f} ± {1e3 * mu_error:.1f}
+        ps. Of dt {slowing_ps(allowed).mean():.1f} ps in the mean is the time that positrons of the
+        allowed spectrum take to slow down in water, in psimg as in Geant4; those of the stand-in
+        take {slowing_ps(rising(end, 20)).mean():.1f} ps. A fit with mu free takes it up.""",
         f"""Of true events psimg has more from annihilation in flight,
         {100 * s.true_in_flight.mean():.2f} against {100 * g.true_in_flight.mean():.2f} %. They are
         those of slow positrons, whose photons stay in the window. Geant4 brings a positron of

@@ -299,6 +299,14 @@ def test_ready_made_phantoms_and_channels():
             r"source 'l' lies outside every region, all or a part of it",
         ),
         (
+            lambda: voxels(share_ops=np.full(8, 0.9)),
+            r"'v': share_ops reaches 0.9, and with the p-Ps that goes with it 1.2; expected at mo",
+        ),
+        (
+            lambda: Channel(name="ops", tau_ns=1e12, share=1.0),
+            r"channel 'ops': tau_ns = 1e\+12, expected a mean life above zero and at most 10000 ns",
+        ),
+        (
             lambda: voxels(share_ops=np.full(8, 0.3), channels=ps_channels(2.0, share_ops=0.0)),
             r"'v': with a map share_ops its channels need a share of o-Ps above zero",
         ),

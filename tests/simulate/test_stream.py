@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from numpy.testing import assert_allclose, assert_array_equal
 from scipy import stats
 
+from psimg.core.errors import SettingsError
 from psimg.core.isotopes import find_nuclide
 from psimg.core.regions import Sphere
 from psimg.simulate import (
@@ -367,3 +368,19 @@ def test_activity_can_be_given_for_all_parts_together(simulated):
     assert double.region.size - np.sum(double.channel == 255) == pytest.approx(
         n, abs=4 * math.sqrt(n)
     )
+
+
+@pytest.mark.parametrize("keys", [{"threads": 0}, {"block_decays": 0}])
+def test_no_threads_and_no_blocks_are_errors(keys):
+    pieces = simulate_acquisition(acquisition(), rng=np.random.default_rng(1), **keys)
+
+    with pytest.raises(SettingsError, match=r"expected at least one of each"):
+        next(pieces)
+
+
+def test_a_scan_of_many_years_begins_at_once():
+    long = acquisition(duration_s=1e12)
+
+    piece = next(simulate_acquisition(long, rng=np.random.default_rng(1), threads=1))
+
+    assert len(piece.decays) > 10_000

@@ -241,7 +241,7 @@ def test_regions_lie_upon_a_preset_and_the_log_says_what_they_displace(tmp_path,
         phantom = read_simulation(write_spec(tmp_path, cylinder, BALL)).acquisition.phantom
 
     assert phantom.names == ("body", "ball")
-    assert phantom.regions[0].channels[-1].tau_ns == 1.538
+    assert phantom.regions[0].channels[-1].tau_ns == 1.62
     assert "region 'ball' displaces a part of 'body'" in caplog.text
 
 
