@@ -195,7 +195,7 @@ def test_voxels_decay_by_their_activity_at_uniform_points(truth_of, emitter):
 
 def test_maps_give_each_voxel_its_lifetime_and_share(truth_of, emitter):
     tau = np.linspace(1.0, 4.0, 12)
-    share = np.linspace(0.05, 0.8, 12)
+    share = np.linspace(0.05, 0.75, 12)
     phantom = Phantom(voxels=voxels(tau_ops_ns=tau, share_ops=share))
 
     truth = truth_of(phantom, emitter(positron_kev=500.0), 60_000, 116)
@@ -235,7 +235,7 @@ def test_one_map_leaves_the_rest_to_the_channels(truth_of, emitter):
 
 @pytest.mark.kernel
 def test_regions_upon_voxels_have_their_own_channels(set_up, emitter):
-    maps = voxels(tau_ops_ns=np.full(12, 50.0), share_ops=np.full(12, 0.9))
+    maps = voxels(tau_ops_ns=np.full(12, 50.0), share_ops=np.full(12, 0.7))
     phantom = Phantom(voxels=maps, regions=(ball("b", 4.0, 2.0, channels=ONE),))
     setup = set_up(acquisition(phantom, emitter(positron_kev=500.0)))
     own = state_of(np.random.SeedSequence(118))
