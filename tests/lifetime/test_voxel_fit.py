@@ -22,7 +22,8 @@ from psimg.lifetime._likelihood import count_deviance, poisson_deviance
 from psimg.lifetime._shape_table import make_table, shares_in_tau
 from psimg.spectra import LifetimeSpectra
 
-ARRAY = Path("/work/shared/data/voxel_spectra/histsFromGTv8mmFragment.dat")
+_SHARED = Path(__file__).resolve().parents[3] / "shared" / "data"
+ARRAY = _SHARED / "voxel_spectra" / "histsFromGTv8mmFragment.dat"
 EDGES = np.linspace(-5.0, 15.0, 201)
 N_BIN = len(EDGES) - 1
 MU, SIGMA = 0.02, 0.1
