@@ -12,7 +12,6 @@ from psimg.simulate._jit import JIT
 from psimg.simulate._photons import (
     ELECTRON_KEV,
     MAX_DEPOSITS,
-    N_DEPOSIT,
     Ring,
     fly,
     looked_up,
@@ -96,6 +95,7 @@ THINNEST = 0.05
 """Lowest density of voxels, over that of their material, that positrons are stopped by."""
 FROM_X, FROM_Y, FROM_Z, U, V, W, PHOTON_ENERGY, PHOTON_TIME = range(8)
 """Columns of the table of photons of a decay, the annihilation photons first [mm, keV, ns]."""
+N_PHOTON = 8
 
 
 @nb.njit(**JIT)
@@ -260,17 +260,18 @@ def simulate_decays(
     response: Response,
     faces: NDArray[np.float64],
     offset: NDArray[np.float64],
+    photons: NDArray[np.float64],
+    deposits: NDArray[np.float64],
     hits: NDArray[np.float64],
     truth: NDArray[np.float64],
 ) -> tuple[int, int]:
     """Simulate the decays from the ``start``-th to the ``stop``-th expected one of the scan.
 
     rate : decays at the start of the scan [1/ns]; loss : decay constant [1/ns]; table, scattering,
-    shapes, density as for `fly`; faces, offset and hits as for `read_out`; truth (N, 13). Returns
-    the numbers of decays and of hits written, -1 for either if ``truth`` or ``hits`` has no room.
+    shapes, density as for `fly`; faces, offset and hits as for `read_out`; photons (G + 2, 8) and
+    deposits (D, 7), room to work in; truth (N, 13). Returns the numbers of decays and of hits
+    written, -1 for either if ``truth`` or ``hits`` has no room.
     """
-    deposits = np.empty((MAX_DEPOSITS, N_DEPOSIT))
-    photons = np.empty((2 + paths.gamma.shape[1], 8))
     # Each array is taken out once: doing so counts its users, which threads would wait for.
     cumulative, spectrum_of, n_gamma, gamma, delay = paths
     kinds, source_share, source_region, places, voxels = sources

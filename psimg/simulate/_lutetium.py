@@ -24,7 +24,6 @@ from psimg.simulate._jit import JIT
 from psimg.simulate._photons import (
     ENERGY,
     MAX_DEPOSITS,
-    N_DEPOSIT,
     Ring,
     crystal_of,
     deposit,
@@ -54,6 +53,7 @@ def simulate_lutetium(
     response: Response,
     faces: NDArray[np.float64],
     offset: NDArray[np.float64],
+    deposits: NDArray[np.float64],
     hits: NDArray[np.float64],
     h: int,
     truth: NDArray[np.float64],
@@ -67,7 +67,6 @@ def simulate_lutetium(
     where they are. ``d`` rows of ``truth`` and ``h`` of ``hits`` are in use; returns how many then
     are, -1 for either if it has no room.
     """
-    deposits = np.empty((MAX_DEPOSITS, N_DEPOSIT))
     time = start
     while True:
         time += exponential(state) / rate

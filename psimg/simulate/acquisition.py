@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from psimg.core.errors import SettingsError
 from psimg.simulate._body import Frame
 from psimg.simulate._decays import (
+    N_PHOTON,
     N_TRUTH,
     Lifetimes,
     Paths,
@@ -23,7 +24,7 @@ from psimg.simulate._decays import (
     simulate_decays,
 )
 from psimg.simulate._lutetium import simulate_lutetium
-from psimg.simulate._photons import MAX_DEPOSITS, Ring
+from psimg.simulate._photons import MAX_DEPOSITS, N_DEPOSIT, Ring
 from psimg.simulate._positrons import Positrons
 from psimg.simulate._random import state_of
 from psimg.simulate._readout import (
@@ -211,20 +212,22 @@ def _run_block(
     n_hit = 2 * n_decay + 2 * MAX_DEPOSITS
     matter = setup.table, setup.scattering, setup.shapes, setup.density, setup.frame
     detectors = setup.ring, setup.response, setup.faces, setup.offset
+    photons = np.empty((2 + setup.paths.gamma.shape[1], N_PHOTON))
+    deposits = np.empty((MAX_DEPOSITS, N_DEPOSIT))
     while True:
         # Where there is no room the block is done again, with the same random numbers.
         state = state_of(seed)
         hits, truth = np.empty((n_hit, N_HIT)), np.empty((n_decay, N_TRUTH))
         d, h = simulate_decays(
             state, low, high, setup.rate, setup.loss, setup.paths, setup.sources, setup.lifetimes,
-            setup.positrons, setup.switches, *matter, *detectors, hits, truth,
+            setup.positrons, setup.switches, *matter, *detectors, photons, deposits, hits, truth,
         )  # fmt: skip
         n_own = h
         if d >= 0 and h >= 0 and setup.lutetium_rate > 0.0:
             d, h = simulate_lutetium(
                 state, start, stop, setup.lutetium_rate, setup.electron,
                 np.array(LUTETIUM_GAMMAS_KEV), np.array(LUTETIUM_EMITTED), setup.switches.phantom,
-                *matter, *detectors, hits, h, truth, d,
+                *matter, *detectors, deposits, hits, h, truth, d,
             )  # fmt: skip
         if d >= 0 and h >= 0:
             # Each part is nearly in order; both together are not.
