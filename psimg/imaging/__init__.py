@@ -1,0 +1,1 @@
+"""Lifetime images from list mode: projector, reconstruction, comparison of maps."""
