@@ -9,8 +9,9 @@ from numpy.typing import NDArray
 
 from psimg.core.errors import DataError, SettingsError
 from psimg.core.maps import FitStatus
-from psimg.lifetime._mixture import mixture_derivatives, spread_nodes
+from psimg.lifetime._mixture import spread_nodes
 from psimg.lifetime._shape_table import make_table
+from psimg.lifetime.groups import class_2_shape, seen_shares, two_groups
 from psimg.lifetime.model import LifetimeModel, require_free_ops, require_windows
 from psimg.lifetime.values import FitOptions, SpectrumFit
 from psimg.spectra.levels import RandomLevels, estimate_levels
@@ -19,8 +20,6 @@ from psimg.spectra.values import LifetimeSpectra
 
 FloatArray = NDArray[np.float64]
 
-_LEAST_FAST = 0.01
-"""Share of positrons in the fast group below which its mixture is noise."""
 _PEAK = 0.98
 """Share of the fast group that lies before the end of the peak."""
 _LONE_SIGMA = 8.0
@@ -77,7 +76,7 @@ def prepare(
     response = _known_response(model)
     _require_sense(spectra.edges_ns, model, response)
     require_windows(model, spectra.n_sets)
-    class_2 = _class_2_shape(model, calibration)
+    class_2 = class_2_shape(model, calibration)
     if model.background == "flat":
         levels = RandomLevels.unknown(len(spectra))
     elif levels is None:
@@ -86,9 +85,11 @@ def prepare(
         levels = RandomLevels(
             count=levels.count, scale=levels.scale, class_2_share=np.zeros(len(spectra))
         )
-    fast_link, ops_link = _two_groups(model, calibration)
+    fast_link, ops_link = two_groups(model, calibration)
     edges = spectra.edges_ns
-    shares = np.stack([_seen(edges, c.tau_ns, c.spread, response)[0] for c in model.components])
+    shares = np.stack(
+        [seen_shares(edges, c.tau_ns, c.spread, response)[0] for c in model.components]
+    )
     others = ops_link.copy()
     others[model.ops] = 0.0
     weight = float(ops_link[model.ops])
@@ -99,7 +100,7 @@ def prepare(
     measured = shape is not None and model.background != "flat"
     flat = np.array(shape) if measured else flat_shape(edges)
     shapes = np.stack([fast_link @ shares, flat, flat if class_2 is None else class_2])
-    ops_shape = weight * _seen(edges, tau, ops.spread, response)
+    ops_shape = weight * seen_shares(edges, tau, ops.spread, response)
     ops_shape[0] += others @ shares
     masks = _masks(edges, shapes[0], response)
     return VoxelTask(
@@ -153,17 +154,6 @@ def _known_response(model: LifetimeModel) -> FloatArray:
     return model.response.table
 
 
-def _seen(edges: FloatArray, tau_ns: float, spread: float, response: FloatArray) -> FloatArray:
-    """Return the share of a decay in each bin and its derivative in tau, (2, B)."""
-    n_bin, n_gaussian = len(edges) - 1, len(response)
-    shares, d_tau, d_spread = np.empty((3, n_bin))
-    mixture_derivatives(
-        edges, tau_ns, spread, response, np.empty((4, n_bin)), shares, d_tau, d_spread,
-        np.empty((n_gaussian, 3, n_bin)),
-    )  # fmt: skip
-    return np.stack([shares, d_tau])
-
-
 def _require_sense(edges: FloatArray, model: LifetimeModel, response: FloatArray) -> None:
     """Raise where no spectrum could tell the parameters apart."""
     if any(c.free for k, c in enumerate(model.components) if k != model.ops):
@@ -190,36 +180,3 @@ def _masks(edges: FloatArray, fast: FloatArray, response: FloatArray) -> FloatAr
     late &= ~before
     lone = upper < (mus - _LONE_SIGMA * sigmas).min()
     return np.stack([before, ~before & ~late, late, lone]).astype(np.float64)
-
-
-def _class_2_shape(
-    model: LifetimeModel, calibration: SpectrumFit | None
-) -> NDArray[np.float64] | None:
-    """Return the (B,) shape of class II as the fit of all events found it; None if it did not."""
-    if model.background != "four-set" or calibration is None:
-        return None
-    total = calibration.class_2.sum()
-    return calibration.class_2 / total if np.isfinite(total) and total > 0 else None
-
-
-def _two_groups(
-    model: LifetimeModel, calibration: SpectrumFit | None
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Return (K,) events per component for one event of the fast and of the o-Ps group."""
-    groups, link = model.groups
-    if len(groups) == 1:
-        return np.zeros(len(link)), link[:, 0]
-    ops = link[:, groups.index(model.names[model.ops])]
-    own = np.array([c.intensity or 0.0 for c in model.components])
-    fitted = own if calibration is None else calibration.intensities
-    # Shares of all positrons: those of the sample are stated without the source.
-    source = np.array([c.source for c in model.components])
-    of_all = np.where(source, 1.0, 1.0 - model.source_share)
-    for shares in (fitted * of_all, own * of_all):
-        # What the o-Ps group brings along is not the fast group's.
-        fast = np.maximum(shares - ops * shares[model.ops] / ops[model.ops], 0.0)
-        fast[model.ops] = 0.0
-        # A calibration without a value, or with next to no fast components, has no mixture to give.
-        if fast.sum() > _LEAST_FAST:
-            return fast / fast.sum(), ops
-    raise SettingsError("the components' intensities leave nothing beside o-Ps; state them")

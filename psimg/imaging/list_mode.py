@@ -1,0 +1,211 @@
+"""Events in the order and the numbers that the projector wants."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from psimg.core.columns import freeze
+from psimg.core.errors import DataError, SettingsError
+from psimg.core.grid import VoxelGrid
+from psimg.core.settings import require_positive
+from psimg.imaging._projector import CUT, MOST_PLANES
+
+IntArray = NDArray[np.int64]
+
+_N_BLOCK = 8
+"""Blocks that events are split into along z: more than cores share out evenly, and each needs an
+image of the planes that its events reach."""
+_CELL = 8
+"""Voxels a side of the columns that events are sorted into: neighbours meet in the cache."""
+_COARSEST = 1.6
+"""Widths of the time of flight that two samples of a line may lie apart: the sum of a Gaussian's
+samples is then within 2 exp(-2 pi^2 / 1.6^2) = 0.09 % of its integral."""
+
+
+@dataclass(frozen=True, eq=False, kw_only=True, slots=True)
+class ListMode:
+    """Events sorted for the projector: by time bin, block of planes, dominant axis and column.
+
+    Coordinates are in voxels of the padded grid, whose voxel (1, 1, 1) is the grid's (0, 0, 0).
+    """
+
+    grid: VoxelGrid
+    sigma_mm: float
+    """Gaussian width of the annihilation point along the LOR [mm]."""
+    point: NDArray[np.float32]
+    """(N, 3) most likely annihilation point [padded voxels]."""
+    slope: NDArray[np.float32]
+    """(N, 2) change of the two other coordinates for a step of one voxel along the dominant axis.
+    """
+    row: IntArray
+    """(N,) row of the event among those that were given."""
+    starts: IntArray
+    """(T, L, 3, 2) first event and the one after the last, of each time bin, block and axis."""
+    first_plane: IntArray
+    """(L,) lowest padded plane along z that events of a block reach."""
+    stop_plane: IntArray
+    """(L,) plane after the highest."""
+    n_outside: int
+    """Events given whose line does not reach the grid."""
+
+    def __post_init__(self) -> None:
+        n, n_block = len(self.point), len(self.first_plane)
+        freeze(
+            self,
+            point=(np.float32, n, 3),
+            slope=(np.float32, n, 2),
+            row=(np.int64, n),
+            starts=(np.int64, len(self.starts), n_block, 3, 2),
+            first_plane=(np.int64, n_block),
+            stop_plane=(np.int64, n_block),
+        )
+
+    def __len__(self) -> int:
+        return len(self.point)
+
+    @property
+    def n_bin(self) -> int:
+        """T, number of time bins that the events are sorted by."""
+        return len(self.starts)
+
+    def span(self, time_bin: int) -> slice:
+        """Return the events of one time bin."""
+        starts = self.starts[time_bin]
+        return slice(int(starts[0, 0, 0]), int(starts[-1, -1, 1]))
+
+
+def require_fine_voxels(grid: VoxelGrid, sigma_mm: float) -> None:
+    """Raise `SettingsError` where voxels are too coarse, or too fine, for the time of flight.
+
+    Parameters
+    ----------
+    grid : VoxelGrid
+        The image.
+    sigma_mm : float
+        Gaussian width along the LOR [mm].
+    """
+    require_positive("sigma_mm", sigma_mm)
+    longest = float(np.sqrt(3.0)) * max(grid.voxel_mm)
+    if longest > _COARSEST * sigma_mm:
+        raise SettingsError(
+            f"voxels of {max(grid.voxel_mm):g} mm are too coarse for a time of flight of "
+            f"{sigma_mm:.3g} mm (Gaussian width): use at most "
+            f"{_COARSEST * sigma_mm / np.sqrt(3.0):.2g} mm, or recon.method = 'histogram'"
+        )
+    if 2.0 * CUT * sigma_mm / min(grid.voxel_mm) > MOST_PLANES - 8:
+        raise SettingsError(
+            f"voxels of {min(grid.voxel_mm):g} mm are too fine for a time of flight of "
+            f"{sigma_mm:.3g} mm (Gaussian width): use at least "
+            f"{2.0 * CUT * sigma_mm / (MOST_PLANES - 8):.2g} mm"
+        )
+    if np.prod([n + 2 for n in grid.shape]) >= 2**31:
+        raise SettingsError(f"a grid of {grid.n_voxel} voxels is too large; use larger voxels")
+
+
+def sort_events(
+    position_mm: NDArray[np.floating],
+    direction: NDArray[np.floating],
+    *,
+    grid: VoxelGrid,
+    sigma_mm: float,
+    time_bin: NDArray[np.integer] | None = None,
+    n_bin: int = 1,
+) -> ListMode:
+    """Sort events for the projector.
+
+    Parameters
+    ----------
+    position_mm : (N, 3) array
+        Most likely annihilation points [mm].
+    direction : (N, 3) array
+        Unit vectors along the LORs.
+    grid : VoxelGrid
+        The image.
+    sigma_mm : float
+        Gaussian width of the point along the LOR, `Scanner.sigma_point_mm` [mm].
+    time_bin : (N,) array, optional
+        Time bin of each event, 0 to ``n_bin`` - 1; events of others are left out. All in one bin
+        when not given.
+    n_bin : int
+        Number of time bins.
+
+    Returns
+    -------
+    ListMode
+        The events whose line reaches the grid.
+
+    Raises
+    ------
+    DataError
+        If a position or a direction is not finite, or a direction has no length.
+    SettingsError
+        If the voxels are too coarse or too fine for the time of flight.
+    """
+    require_fine_voxels(grid, sigma_mm)
+    size = np.asarray(grid.voxel_mm)
+    padded = np.asarray(grid.shape) + 2
+    axis, slope = _slopes(np.asarray(direction), size)
+    point = ((np.asarray(position_mm) - np.asarray(grid.origin_mm)) / size + 1.0).astype(np.float32)
+    if not np.isfinite(point).all():
+        raise DataError("annihilation points must be finite; drop the others first")
+    # How far a line reaches along each axis, in voxels.
+    reach = np.abs(np.asarray(direction)) * (CUT * sigma_mm / size)
+    used = np.all((point + reach > 0) & (point - reach < padded - 1), axis=1)
+    bins = np.zeros(len(point), np.int64)
+    if time_bin is not None:
+        bins = np.asarray(time_bin).astype(np.int64)
+    of_bins = (bins >= 0) & (bins < n_bin)
+    rows = np.flatnonzero(used & of_bins)
+    plane = np.clip(np.floor(point[rows, 2]), 0, padded[2] - 1).astype(np.int64)
+    block = _blocks(plane, int(padded[2]))
+    column = np.clip(point[rows, :2].astype(np.int64) // _CELL, 0, padded[:2] // _CELL)
+    n_column = padded[:2] // _CELL + 1
+    part = (bins[rows] * _N_BLOCK + block) * 3 + axis[rows]
+    order = np.argsort(
+        (part * n_column[1] + column[:, 1]) * n_column[0] + column[:, 0], kind="stable"
+    )
+    edges = np.concatenate([[0], np.cumsum(np.bincount(part, minlength=n_bin * _N_BLOCK * 3))])
+    first, stop = np.zeros((2, _N_BLOCK), np.int64)
+    for b in range(_N_BLOCK):
+        mine = block == b
+        if mine.any():
+            z, dz = point[rows[mine], 2], reach[rows[mine], 2]
+            first[b] = max(0, int((z - dz).min()) - 1)
+            stop[b] = min(int(padded[2]), int((z + dz).max()) + 3)
+    rows = rows[order]
+    return ListMode(
+        grid=grid,
+        sigma_mm=sigma_mm,
+        point=point[rows],
+        slope=slope[rows],
+        row=rows,
+        starts=np.stack([edges[:-1], edges[1:]], axis=1).reshape(n_bin, _N_BLOCK, 3, 2),
+        first_plane=first,
+        stop_plane=stop,
+        n_outside=int(np.count_nonzero(~used & of_bins)),
+    )
+
+
+def _slopes(
+    direction: NDArray[np.floating], size: NDArray[np.float64]
+) -> tuple[IntArray, NDArray[np.float32]]:
+    """Return the axis of which each line crosses most planes, and the slopes of the two others."""
+    per_voxel = direction / size
+    axis = np.argmax(np.abs(per_voxel), axis=1)
+    lead = np.take_along_axis(per_voxel, axis[:, None], axis=1)
+    if not (np.abs(lead) > 0).all():
+        raise DataError("directions of LORs must be finite unit vectors")
+    others = np.array([[1, 2], [0, 2], [0, 1]])[axis]
+    slope = np.take_along_axis(per_voxel, others, axis=1) / lead
+    return axis, slope.astype(np.float32)
+
+
+def _blocks(plane: IntArray, n_plane: int) -> IntArray:
+    """Return the block of each event: planes split so that each block has as many events."""
+    below = np.cumsum(np.bincount(plane, minlength=n_plane))
+    if not len(plane):
+        return plane
+    middle = below - 0.5 * np.diff(below, prepend=0)
+    block_of_plane = np.minimum((_N_BLOCK * middle / below[-1]).astype(np.int64), _N_BLOCK - 1)
+    return np.asarray(block_of_plane[plane])
