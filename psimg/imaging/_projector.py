@@ -11,6 +11,7 @@ for any number of threads; each has its own stretch of ``partial`` to add to.
 """
 
 import math
+from typing import Any
 
 import numba as nb
 import numpy as np
@@ -35,7 +36,7 @@ _INV_SQRT_2PI = 1.0 / math.sqrt(2.0 * math.pi)
 _C1, _C2, _C3 = _f4(0.693147181), _f4(0.240226507), _f4(0.0555041087)
 _C4, _C5, _C6, _C7 = _f4(9.61812911e-3), _f4(1.33335581e-3), _f4(1.54035304e-4), _f4(1.52527338e-5)
 
-_JIT = {"cache": True, "fastmath": True, "error_model": "numpy"}
+_JIT: dict[str, Any] = {"cache": True, "fastmath": True, "error_model": "numpy"}
 """No value here is NaN or infinite: events and images are checked before."""
 
 
@@ -93,8 +94,8 @@ def trace(
     # A thousandth of a voxel short of the border: rounding must not reach over it.
     low, high = _clip(c1, m1, shape[1] - 1.001, low, high)
     low, high = _clip(c2, m2, shape[2] - 1.001, low, high)
-    first = max(1, int(math.ceil(centre + low)))
-    n_plane = min(shape[0] - 2, int(math.floor(centre + high))) - first + 1
+    first = max(1, math.ceil(centre + low))
+    n_plane = min(shape[0] - 2, math.floor(centre + high)) - first + 1
     if n_plane <= 0:
         return 0
     t0, step1, norm = _f4(first - centre), _f4(step), _f4(step * _INV_SQRT_2PI)
@@ -126,7 +127,7 @@ def _sum(
     n_plane: int,
     s1: int,
     s2: int,
-) -> float:
+) -> Any:
     total = _f4(0.0)
     for j in range(n_plane):
         i = np.int64(index[j])
@@ -139,7 +140,7 @@ def _sum(
 
 @nb.njit(inline="always")
 def _spread(
-    value: float,
+    value: Any,
     partial: SingleArray,
     offset: int,
     index: NDArray[np.int32],

@@ -6,6 +6,7 @@ changes slowly, bins are joined.
 """
 
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -149,12 +150,13 @@ def make_shapes(
     of_bin = np.searchsorted(edges, edges_ns[:-1] + 1e-9, side="right") - 1
 
     def summed(shares: FloatArray) -> FloatArray:
-        return np.bincount(of_bin, shares, minlength=len(edges) - 1)
+        return np.asarray(np.bincount(of_bin, shares, minlength=len(edges) - 1), np.float64)
 
     shares = np.stack(
         [seen_shares(edges, c.tau_ns, c.spread, response)[0] for c in model.components]
     )
-    log_tau = np.linspace(*np.log(ops.range_ns), _N_NODE)
+    shortest, longest = np.log(ops.range_ns)
+    log_tau = np.linspace(shortest, longest, _N_NODE)
     total, others = ops_link.sum(), ops_link.copy()
     others[model.ops] = 0.0
     weight = ops_link[model.ops] / total
@@ -196,7 +198,7 @@ def join_bins(edges_ns: FloatArray, response: FloatArray) -> FloatArray:
     _, mus, sigmas = response.T
     low, high = (mus - _PEAK_SIGMA * sigmas).min(), (mus + _PEAK_SIGMA * sigmas).max()
     kept = [float(edges_ns[0])]
-    for edge, following in zip(edges_ns[1:-1], edges_ns[2:], strict=True):
+    for edge, following in pairwise(edges_ns[1:]):
         start = kept[-1]
         if start < low:
             most = min(_RANDOM_BIN_NS, max(low - start, _PEAK_BIN * sigmas.min()))

@@ -1,0 +1,50 @@
+"""The six-sphere acquisition prepared for images, as ``psimg run`` does it."""
+
+from six_spheres import CRT_NS, SELECT, acquire
+
+from psimg.core import Scanner, VoxelGrid
+from psimg.imaging.collect import LineCollector
+from psimg.imaging.prepare import prepare_images
+from psimg.imaging.values import ReconOptions
+from psimg.lifetime import LifetimeModel, calibrate_response, calibrated_model
+from psimg.spectra import SpectrumOptions, VoxelCounter, measure_shape
+
+EDGES_NS = SpectrumOptions(start_ns=-10.0, stop_ns=20.0, step_ns=0.1).edges_ns
+SIGMA_MM = Scanner(
+    name="own", radius_mm=410.0, length_mm=1060.0, crt_ns=CRT_NS, energy_fwhm=0.1
+).sigma_point_mm
+
+
+def grid_of(voxel_mm):
+    """Return the grid around the body."""
+    n, nz = round(208 / voxel_mm), round(112 / voxel_mm)
+    return VoxelGrid.centred(shape=(n, n, nz), voxel_mm=(voxel_mm,) * 3)
+
+
+def prepared(seed, *, voxel_mm=4.0, background="four-set", options=None, events=None, pairs=True):
+    """Return the data of an acquisition, with its spectra and calibration."""
+    acquired = acquire(seed)
+    events = acquired.events if events is None else events(acquired.events)
+    grid = grid_of(voxel_mm)
+    counter = VoxelCounter(grid=grid, edges_ns=EDGES_NS, windows=SELECT.windows)
+    counter.add(events)
+    voxels, total = counter.spectra(), counter.total()
+    shape = measure_shape(total.delayed[0, 0].astype(float), EDGES_NS).shares
+    model = LifetimeModel(background=background)
+    calibration = calibrate_response(total, model=model, shape=shape)
+    known = calibrated_model(calibration)
+    triplets = LineCollector(grid=grid, sigma_mm=SIGMA_MM)
+    triplets.add_events(events)
+    lines = LineCollector(grid=grid, sigma_mm=SIGMA_MM, most=20_000_000)
+    lines.add_pairs(acquired.pair_position_mm, acquired.pair_direction)
+    data = prepare_images(
+        triplets.lines(),
+        lines.lines() if pairs else None,
+        voxels=voxels,
+        model=known,
+        calibration=calibration,
+        unrelated=shape,
+        sigma_mm=SIGMA_MM,
+        options=options or ReconOptions(),
+    )
+    return data, voxels, calibration, known, shape
