@@ -61,7 +61,7 @@ class MapComparison:
     rmse: FloatArray
     """(Q,) root of the mean square of A - B; rmse^2 = difference^2 + spread^2."""
     correlation: FloatArray
-    """(Q,) Pearson's r over voxels; NaN where a map is constant."""
+    """(Q,) Pearson's r over voxels; NaN of fewer than three, or where a map is constant."""
     n_pull: NDArray[np.int64]
     """(Q,) voxels with a pull."""
     pull_mean: FloatArray
@@ -265,7 +265,7 @@ def _row(a: FloatArray, b: FloatArray, error: FloatArray) -> dict[str, float]:
 
 
 def _correlation(a: FloatArray, b: FloatArray) -> float:
-    if len(a) < 2 or not (np.ptp(a) > 0 and np.ptp(b) > 0):
+    if len(a) < 3 or not (np.ptp(a) > 0 and np.ptp(b) > 0):
         return math.nan
     u, v = a - a.mean(), b - b.mean()
     return float(u @ v / math.sqrt(float(u @ u) * float(v @ v)))
