@@ -392,6 +392,51 @@ def plan(
     print(_as_json(scan) if json else describe_forecast(scan))
 
 
+@app.command(
+    epilog="Example: psimg compare results truth.nii.gz --regions study.toml --figure compare.png",
+    help="Compare two maps, voxel by voxel and in regions: of two runs, or of a run and a NIfTI "
+    "file such as a truth. All differences are A - B.",
+)
+@_command
+def compare(
+    a: Annotated[
+        Path, typer.Argument(metavar="A", help="Output directory of a run, or a NIfTI file.")
+    ],
+    b: Annotated[Path, typer.Argument(metavar="B", help="What to compare it with; the same.")],
+    map: Annotated[  # noqa: A002
+        str, typer.Option(help="Which map of a directory: tau_ops, intensity_ops, counts ...")
+    ] = "tau_ops",
+    regions: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="STUDY.toml", help="Study with the regions; those of A's run when left out."
+        ),
+    ] = None,
+    figure: Annotated[
+        Path | None, typer.Option(help="Draw slices, values and differences.")
+    ] = None,
+    json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Compare two maps and print tables."""
+    from psimg.study.compare import as_dict, compare_results, draw_results
+    from psimg.study.compare_text import describe_comparison
+    from psimg.study.spectrum_figures import check_figure
+
+    if figure is not None:
+        check_figure(figure)
+    found = compare_results(a, b, map_name=map, regions=regions)
+    if json:
+        import json as encoder
+
+        print(encoder.dumps(as_dict(found), indent=2, allow_nan=False))
+    else:
+        print(describe_comparison(found))
+    if figure is not None:
+        draw_results(found, figure)
+        if not json:
+            print(f"figure: {figure}")
+
+
 def _as_json(value: "Plan | Forecast") -> str:
     import json
     from dataclasses import asdict

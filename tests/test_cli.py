@@ -29,7 +29,7 @@ def run(monkeypatch, capsys):
 
 
 @pytest.mark.parametrize(
-    "command", ["demo", "run", "inspect", "calibrate", "plan", "fit", "simulate"]
+    "command", ["demo", "run", "inspect", "calibrate", "plan", "fit", "simulate", "compare"]
 )
 def test_every_command_has_help_with_an_example(run, command):
     status, out, _ = run(command, "--help")
@@ -275,3 +275,61 @@ def test_a_simulation_that_is_terminated_leaves_nothing(tmp_path):
 
     assert process.wait(timeout=60) == 128 + signal.SIGTERM
     assert [path.name for path in tmp_path.iterdir()] == ["long.toml"]
+
+
+@pytest.fixture
+def two_maps(tmp_path):
+    """Two maps of one voxel size that differ by 0.25 ns everywhere."""
+    from psimg.core import VoxelGrid
+    from psimg.io.nifti import write_map
+
+    grid = VoxelGrid.centred(shape=(5, 4, 3), voxel_mm=(8.0, 8.0, 8.0))
+    for name, value in (("a", 2.25), ("b", 2.0)):
+        image = np.full(grid.shape, value)
+        write_map(tmp_path, name, image, grid, sidecar={"Name": "tau_ops", "Units": "ns"})
+    return tmp_path / "a.nii.gz", tmp_path / "b.nii.gz"
+
+
+def test_compare_prints_a_table_and_draws(run, two_maps, tmp_path):
+    a, b = map(str, two_maps)
+
+    status, out, err = run("compare", a, b, "--figure", str(tmp_path / "compare.png"))
+
+    assert (status, err) == (0, "")
+    (row,) = (line for line in out.splitlines() if line.startswith("all voxels"))
+    assert " ".join(row.split()) == "all voxels 60 2.250 2.000 +0.250 +12.5 0.000 0.250 - - -"
+    assert out.endswith(f"figure: {tmp_path / 'compare.png'}\n")
+    assert (tmp_path / "compare.png").stat().st_size > 10_000
+
+
+def test_compare_prints_json(run, two_maps):
+    status, out, _ = run("compare", *map(str, two_maps), "--json")
+
+    assert status == 0
+    found = json.loads(out)
+    assert found["voxels"][0]["difference"] == 0.25
+    assert found["voxels"][0]["correlation"] is None
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["text.nii.gz"], "text.nii.gz: not a readable NIfTI image"),
+        (["none.nii.gz"], "none.nii.gz: no such file; check the path"),
+        (["."], "has no maps/*.nii.gz; name the output directory of a 'psimg run'"),
+        (["b.nii.gz", "--figure", "x.docx"], "x.docx: no format of that suffix"),
+        (["b.nii.gz", "--regions", "study.toml"], "study.toml: no such study file"),
+    ],
+)
+def test_compare_explains_what_is_wrong_in_one_line(
+    run, two_maps, tmp_path, monkeypatch, options, message
+):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "text.nii.gz").write_text("no image")
+
+    status, out, err = run("compare", "a.nii.gz", *options)
+
+    assert (status, out) == (1, "")
+    assert err.startswith("psimg: ")
+    assert err.count("\n") == 1
+    assert message in err
