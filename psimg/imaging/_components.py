@@ -163,3 +163,38 @@ def smooth(
                             bottom += w
                         if bottom > 0.0:
                             out[j] = min(max(top / bottom, low), high)
+
+
+@nb.njit(parallel=True, **_JIT)
+def inform(
+    seen: SingleArray,
+    a: SingleArray,
+    g: SingleArray,
+    cell: Any,
+    across: SingleArray,
+    fast: float,
+    ops: FloatArray,
+    d_ops: FloatArray,
+    step: float,
+    tau_tau: SingleArray,
+    tau_g: SingleArray,
+    g_g: SingleArray,
+    complete: SingleArray,
+) -> None:
+    """Add one time bin's information on ln tau and g of each voxel, had its events no blur.
+
+    complete : information on ln tau, were the group of each event known as well.
+
+    seen : expected events of all kinds where the voxel's events are located.
+    """
+    for v in nb.prange(len(a)):
+        if a[v] > 0.0 and seen[v] > 0.0:
+            c = cell[v]
+            o, d = _hermite(ops[c], ops[c + 1], step * d_ops[c], step * d_ops[c + 1], across[v])
+            by_tau = a[v] * g[v] * d / step
+            by_g = a[v] * (o - fast)
+            tau_tau[v] += by_tau * by_tau / seen[v]
+            tau_g[v] += by_tau * by_g / seen[v]
+            g_g[v] += by_g * by_g / seen[v]
+            if o > 0.0:
+                complete[v] += by_tau * by_tau / (a[v] * g[v] * o)

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from psimg.imaging import _components
 from psimg.imaging.mlem import Progress
-from psimg.imaging.projector import Field, Projector, clear_border, to_field, to_image
+from psimg.imaging.projector import Field, Projector, clear_border, to_field
 from psimg.imaging.time_shapes import TimeShapes
 from psimg.imaging.values import ImageData, ReconOptions
 
@@ -29,16 +29,16 @@ _N_SWEEP = 8
 
 @dataclass(frozen=True, eq=False, kw_only=True, slots=True)
 class Components:
-    """What component EM found."""
+    """What component EM found, as fields."""
 
-    counts: Image
-    """(nx, ny, nz) true triplets of each voxel."""
-    share: Image
-    """(nx, ny, nz) share of the o-Ps group among them."""
-    tau_ns: Image
-    """(nx, ny, nz) mean life of o-Ps [ns]."""
-    n_events: Image
-    """(nx, ny, nz) events of the list mode that fell to the voxel's true triplets."""
+    counts: Field
+    """True triplets of each voxel."""
+    share: Field
+    """Share of the o-Ps group among them."""
+    log_tau: Field
+    """Logarithm of the mean life of o-Ps [ln ns]."""
+    used: NDArray[np.bool_]
+    """Voxels that hold something."""
     random_scale: float
     """Factor on the unrelated randoms that was found; 1 where they are known."""
     trace: FloatArray
@@ -125,10 +125,10 @@ def maximise_components(
         if progress is not None:
             progress(iteration + 1, options.iterations)
     return Components(
-        counts=to_image(state.a, grid),
-        share=to_image(state.g, grid),
-        tau_ns=np.exp(to_image(state.log_tau, grid)),
-        n_events=to_image(sums[0] + sums[1], grid),
+        counts=state.a,
+        share=state.g,
+        log_tau=state.log_tau,
+        used=used,
         random_scale=state.random_scale,
         trace=trace,
     )
