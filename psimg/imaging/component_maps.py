@@ -41,8 +41,8 @@ def reconstruct_components(
     -------
     Reconstruction
         ``tau_ops``, ``intensity_ops``, ``signal`` (true triplets) and ``background`` (randoms) of
-        voxels with at least ``min_counts`` true triplets; where penalised, the 27 voxels around
-        must have them together. Errors are the spread over repeated measurements
+        voxels with at least ``min_counts`` true triplets; where penalised, the 125 voxels
+        around must have them together. Errors are the spread over repeated measurements
         (`psimg.imaging.component_errors`), and hold where the image changes little over the blur.
     """
     from scipy.ndimage import uniform_filter

@@ -67,8 +67,8 @@ class ReconOptions:
     replicates: int = 20
     """Replicates of the bootstrap."""
     min_counts: float = 50.0
-    """Voxels and regions with fewer true triplets get no lifetime; for ``penalised`` the 27 voxels
-    around must have them together."""
+    """Voxels and regions with fewer true triplets get no lifetime; for ``penalised`` the 125
+    voxels around must have them together."""
     smooth_tau: float = 1.0
     """Weight of the penalty on differences of ln tau between neighbours, for ``penalised``."""
     smooth_intensity: float = 1.0
