@@ -88,10 +88,7 @@ def component_variances(
             _component_errors.mean_weights(
                 x, used, shape, strength * per_axis, edge, guide, scale, penalty[k]
             )
-    variance = np.zeros((2, len(counts)), np.float32)
-        _component_errors.propagate(
-            information, penalty, blur, roughness, weight, used, variance
-        )
+        _component_errors.propagate(information, penalty, blur, roughness, weight, used, variance)
     return variance[0], variance[1]
 
 
