@@ -54,10 +54,9 @@ def reconstruct_components(
     )
     grid, weight = data.grid, data.shapes.ops_weight
     counts = to_image(found.counts, grid)
-    leant_on = 27.0 * uniform_filter(counts, 3, mode="constant") if penalised else counts
-    enough = (leant_on >= options.min_counts) & to_image(
-        found.used.astype(np.float32), grid
-    ).astype(np.bool_)
+    leant_on = 125.0 * uniform_filter(counts, 5, mode="constant") if penalised else counts
+    used = to_image(found.used.astype(np.float32), grid) > 0
+    enough = (leant_on >= options.min_counts) & used
     var_tau, var_share = component_variances(
         data,
         options=options,

@@ -46,7 +46,7 @@ class ReconOptions:
     annihilation pairs; ``triplets``; or a NIfTI file, such as the scanner's own image."""
     activity_iterations: int = 10
     """Passes over the pairs (or triplets) for that image."""
-    activity_subsets: int = 4
+    activity_subsets: int = 1
     """Parts of the pairs, each of which updates that image in turn."""
     most_pairs: int = 20_000_000
     """Pairs kept for that image: of more, an even share."""
@@ -71,7 +71,7 @@ class ReconOptions:
     voxels around must have them together."""
     smooth_tau: float = 1.0
     """Weight of the penalty on differences of ln tau between neighbours, for ``penalised``."""
-    smooth_intensity: float = 1.0
+    smooth_intensity: float = 10.0
     """The same on differences of the o-Ps intensity."""
     edge_tau: float = 0.1
     """Difference of ln tau above which the penalty grows no longer with the square but with the
