@@ -100,12 +100,55 @@ def read_image(path: Path) -> tuple[VoxelGrid, NDArray[np.float64]]:
     return grid, data.astype(np.float64)
 
 
-def _read(path: Path, wanted: str) -> tuple[VoxelGrid, NDArray[Any]]:
+def read_image_affine(path: Path) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Read a NIfTI image of any orientation.
+
+    Parameters
+    ----------
+    path : Path
+        The image; one frame of a fourth axis is taken for the image itself.
+
+    Returns
+    -------
+    image : (nx, ny, nz) float64 array
+        Its values, NaN where it has NaN.
+    affine : (4, 4) float64 array
+        From voxel indices to the centre of the voxel [mm]; may flip, swap and turn axes.
+
+    Raises
+    ------
+    FileError
+        If the file is no NIfTI image, has more frames than one, holds no real numbers, or does not
+        say where its voxels are.
+    """
+    data, affine = _load(path, canonical=False)
+    if data.ndim > 3 and set(data.shape[3:]) == {1}:
+        data = data.reshape(data.shape[:3])
+    if data.ndim > 3:
+        n_frame = int(np.prod(data.shape[3:]))
+        raise FileError(f"{path}: has {n_frame} frames, expected one image; extract one frame")
+    if data.ndim < 3 or data.size == 0:
+        shape = " x ".join(map(str, data.shape))
+        raise FileError(f"{path}: has shape {shape}, expected an image of three axes")
+    if data.dtype.kind not in "biuf":
+        raise FileError(f"{path}: its voxels are {data.dtype}, expected real numbers")
+    affine = affine.astype(np.float64)
+    if not np.isfinite(affine).all() or np.linalg.matrix_rank(affine[:3, :3]) < 3:
+        raise FileError(
+            f"{path}: its affine does not say where the voxels are; mend the header's sform"
+        )
+    return data.astype(np.float64), affine
+
+
+def _load(path: Path, *, canonical: bool) -> tuple[NDArray[Any], NDArray[Any]]:
+    """Return an image's values and affine, turned as near to x, y, z as can be if ``canonical``."""
     import nibabel as nib
 
     try:
-        image = nib.as_closest_canonical(nib.load(path))
-        data = np.asarray(image.dataobj)
+        image = nib.load(path)
+        if canonical:
+            image = nib.as_closest_canonical(image)
+        return np.asarray(image.dataobj), np.asarray(image.affine)  # type: ignore[attr-defined]
     except FileNotFoundError:
         raise FileError(f"{path}: no such file; check the path") from None
     except (
@@ -118,10 +161,14 @@ def _read(path: Path, wanted: str) -> tuple[VoxelGrid, NDArray[Any]]:
     ) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise FileError(f"{path}: not a readable NIfTI image ({reason})") from error
+
+
+def _read(path: Path, wanted: str) -> tuple[VoxelGrid, NDArray[Any]]:
+    data, affine = _load(path, canonical=True)
     if data.ndim != 3:
         raise FileError(f"{path}: has {data.ndim} axes, expected {wanted}")
-    size = np.diag(image.affine)[:3]
-    turned = np.abs(image.affine[:3, :3] - np.diag(size)).max()
+    size = np.diag(affine)[:3]
+    turned = np.abs(affine[:3, :3] - np.diag(size)).max()
     if turned > 1e-3 * size.min():
         raise FileError(
             f"{path}: its axes are turned against the scanner's; resample it along x, y, z"
@@ -129,6 +176,6 @@ def _read(path: Path, wanted: str) -> tuple[VoxelGrid, NDArray[Any]]:
     grid = VoxelGrid(
         shape=data.shape,
         voxel_mm=tuple(float(s) for s in size),  # type: ignore[arg-type]
-        origin_mm=tuple(float(o) for o in image.affine[:3, 3]),  # type: ignore[arg-type]
+        origin_mm=tuple(float(o) for o in affine[:3, 3]),  # type: ignore[arg-type]
     )
     return grid, data

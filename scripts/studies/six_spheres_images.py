@@ -6,7 +6,13 @@ from psimg.core import Scanner, VoxelGrid
 from psimg.imaging.collect import LineCollector
 from psimg.imaging.prepare import prepare_images
 from psimg.imaging.values import ReconOptions
-from psimg.lifetime import LifetimeModel, calibrate_response, calibrated_model
+from psimg.lifetime import (
+    Gaussian,
+    LifetimeModel,
+    Response,
+    calibrate_response,
+    calibrated_model,
+)
 from psimg.spectra import SpectrumOptions, VoxelCounter, measure_shape
 
 EDGES_NS = SpectrumOptions(start_ns=-10.0, stop_ns=20.0, step_ns=0.1).edges_ns
@@ -30,7 +36,8 @@ def prepared(seed, *, voxel_mm=4.0, background="four-set", options=None, events=
     counter.add(events)
     voxels, total = counter.spectra(), counter.total()
     shape = measure_shape(total.delayed[0, 0].astype(float), EDGES_NS).shares
-    model = LifetimeModel(background=background)
+    # Photons that scattered are located beside where they came from, and their dt spreads more.
+    model = LifetimeModel(background=background, response=Response(more=(Gaussian(),)))
     calibration = calibrate_response(total, model=model, shape=shape)
     known = calibrated_model(calibration)
     triplets = LineCollector(grid=grid, sigma_mm=SIGMA_MM)

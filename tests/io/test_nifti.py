@@ -9,6 +9,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 from psimg.core.errors import FileError
 from psimg.core.grid import VoxelGrid
 from psimg.io import read_mask, write_map
+from psimg.io.nifti import read_image_affine
 
 GRID = VoxelGrid(shape=(3, 4, 5), voxel_mm=(2.0, 3.0, 4.0), origin_mm=(-10.0, 20.0, 7.5))
 
@@ -182,3 +183,73 @@ def test_a_damaged_image_is_an_error_of_one_line(tmp_path, name, kind, caplog):
         read_mask(path)
 
     assert "\n" not in str(caught.value)
+
+
+def test_an_image_of_any_orientation_is_read_with_its_affine(tmp_path, image):
+    affine = np.array([[0, -2.0, 0.3, 5], [3.0, 0, 0, -7], [0, 0.2, 4.0, 9], [0, 0, 0, 1]])
+    image[1, 2, 3] = np.nan
+    path = save(tmp_path / "a.nii.gz", image.astype(np.float32), affine)
+
+    values, found = read_image_affine(path)
+
+    assert values.dtype == found.dtype == np.float64
+    assert_array_equal(values, image.astype(np.float32))
+    assert_allclose(found, affine, rtol=1e-6)
+
+
+@pytest.mark.parametrize("more", [(1,), (1, 1)])
+def test_one_frame_is_an_image(tmp_path, image, more):
+    path = save(tmp_path / "a.nii", image.reshape(*GRID.shape, *more), GRID.affine)
+
+    values, _ = read_image_affine(path)
+
+    assert_array_equal(values, image)
+
+
+def test_integers_are_read_in_true_values(tmp_path, labels):
+    stored = nib.Nifti1Image(labels.astype(np.int16), GRID.affine)
+    stored.header.set_slope_inter(0.5, -3.0)
+    nib.save(stored, tmp_path / "a.nii")
+
+    values, _ = read_image_affine(tmp_path / "a.nii")
+
+    assert_allclose(values, np.asarray(nib.load(tmp_path / "a.nii").dataobj))
+
+
+@pytest.mark.parametrize(
+    ("data", "affine", "message"),
+    [
+        (np.ones((3, 4, 5, 2), np.uint8), GRID.affine, "has 2 frames, expected one image; extract"),
+        (np.ones((3, 4), np.uint8), GRID.affine, "has shape 3 x 4, expected an image of three"),
+        (np.ones((3, 4, 5), np.complex64), GRID.affine, "its voxels are complex64, expected real"),
+        (np.ones((3, 4, 5), np.uint8), np.full((4, 4), np.nan), "its affine does not say where"),
+        (np.ones((3, 4, 5), np.uint8), np.diag([1.0, 0, 1, 1]), "its affine does not say where"),
+    ],
+)
+def test_an_image_that_cannot_be_placed_is_an_error(tmp_path, data, affine, message):
+    # Byte for byte: nibabel refuses to write what it reads.
+    header = nib.Nifti1Image(data, GRID.affine).header
+    header["srow_x"], header["srow_y"], header["srow_z"] = affine[:3]
+    header["sform_code"], header["vox_offset"], header["magic"] = 1, 352, b"n+1"
+    content = header.binaryblock + bytes(4) + data.tobytes(order="F")
+    (tmp_path / "a.nii").write_bytes(content)
+
+    with pytest.raises(FileError, match=rf"a\.nii: {message}"):
+        read_image_affine(tmp_path / "a.nii")
+
+
+def test_a_missing_image_is_an_error(tmp_path):
+    with pytest.raises(FileError, match=r"none\.nii: no such file; check the path"):
+        read_image_affine(tmp_path / "none.nii")
+
+
+@pytest.mark.parametrize(
+    ("name", "kind"), [("a.nii", "truncated"), ("a.nii", "type"), ("a.nii.gz", "flipped")]
+)
+def test_a_damaged_image_has_no_values(tmp_path, name, kind):
+    data = np.random.default_rng(0).integers(0, 255, (30, 30, 30)).astype(np.uint8)
+    path = save(tmp_path / name, data, GRID.affine)
+    path.write_bytes(damage(path.read_bytes(), kind))
+
+    with pytest.raises(FileError, match=rf"{name}: not a readable NIfTI image \("):
+        read_image_affine(path)
