@@ -129,8 +129,11 @@ class ImageData:
     finds it with the rest."""
     sensitivity: NDArray[np.float32] | None = None
     """(nx, ny, nz) relative chance that a triplet of each voxel is seen; None where uniform."""
+    activity_trace: NDArray[np.float64] | None = None
+    """(I,) log-likelihood of the image of pairs or triplets after each pass, up to a constant."""
 
     def __post_init__(self) -> None:
+        n_pass = 0 if self.activity_trace is None else len(self.activity_trace)
         freeze(
             self,
             dt_ns=(np.float32, len(self.triplets)),
@@ -138,6 +141,7 @@ class ImageData:
             unrelated=(np.float32, *self.grid.shape),
             class_2=(np.float32, *self.grid.shape),
             sensitivity=(np.float32, *self.grid.shape),
+            activity_trace=(np.float64, n_pass),
         )
 
     @property
@@ -156,6 +160,8 @@ class Reconstruction:
     """(nx, ny, nz) true triplets expected of each voxel."""
     trace: NDArray[np.float64]
     """(I,) log-likelihood after each pass, up to a constant."""
+    random_scale: float | None = None
+    """Factor on the unrelated randoms that was found; None where the method looks for none."""
 
     def __post_init__(self) -> None:
         freeze(self, counts=(np.float32, *self.maps.grid.shape),

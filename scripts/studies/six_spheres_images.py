@@ -48,6 +48,7 @@ def prepared(seed, *, voxel_mm=4.0, background="four-set", options=None, events=
         triplets.lines(),
         lines.lines() if pairs else None,
         voxels=voxels,
+        edges_ns=EDGES_NS,
         model=known,
         calibration=calibration,
         unrelated=shape,
