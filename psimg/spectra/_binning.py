@@ -86,9 +86,9 @@ def find_cells(
     position : (N, 3) [mm]; dt : (N,) [ns]; window : (N,) positions in ``kinds``, which holds a
     `WindowKind` each; low, size, shape : (3,) lowest corner, voxel size [mm] and shape of the grid;
     edges : (B+1,) [ns]; joined : time bins that share a cell; width : cells of a voxel; cell : (N,)
-    receives the cells, -1 where there is none; total : (T, 4, B) counts all events in the grid by kind; outside : (T, 2) counts the
-    prompt-window events outside the grid, and those inside it but outside the edges. Each of T
-    threads has its own row.
+    receives the cells, -1 where there is none; total : (T, 4, B) counts all events in the grid by
+    kind; outside : (T, 2) counts the prompt-window events outside the grid, and those inside it but
+    outside the edges. Each of T threads has its own row.
     """
     n_event, n_part, n_bin = len(dt), len(total), len(edges) - 1
     n_piece = (n_event + PIECE - 1) // PIECE

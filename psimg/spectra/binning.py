@@ -72,7 +72,7 @@ class VoxelCounter:
         windows: Sequence[Window] = PROMPT_ONLY,
         joined: bool = False,
     ) -> None:
-        """Start empty; with ``joined`` voxels have one time bin, from the first edge to the last."""
+        """Start empty; with ``joined``, voxels have one time bin, between the outer edges."""
         n_bin, n_thread = len(edges_ns) - 1, nb.get_num_threads()
         self._grid = grid
         self._edges = np.ascontiguousarray(edges_ns, dtype=np.float64)
