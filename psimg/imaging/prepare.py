@@ -167,6 +167,7 @@ def prepare_images(
         class_2=randoms.class_2,
         level_known=level_known,
         sensitivity=None if sensitivity is None else np.asarray(sensitivity, np.float32),
+        pairs=events if use_pairs else None,
     )
 
 

@@ -129,6 +129,8 @@ class ImageData:
     finds it with the rest."""
     sensitivity: NDArray[np.float32] | None = None
     """(nx, ny, nz) relative chance that a triplet of each voxel is seen; None where uniform."""
+    pairs: ListMode | None = None
+    """All annihilation pairs; None where there are none beside the triplets."""
 
     def __post_init__(self) -> None:
         freeze(
