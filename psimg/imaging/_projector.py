@@ -314,10 +314,12 @@ def merge(
     first, stop : (L,) planes that a block reaches; plane : voxels of a plane; out : (padded,).
     """
     for z in nb.prange(len(out) // plane):  # a plane writes only itself
-        start = z * plane
-        out[start : start + plane] = 0.0
+        mine = out[z * plane : (z + 1) * plane]
+        mine[:] = 0.0
         for block in range(len(first)):
             if first[block] <= z < stop[block]:
-                for i in range(start, start + plane):
-                    out[i] += partial[i + offset[block]]
-                    partial[i + offset[block]] = 0.0
+                start = z * plane + offset[block]
+                theirs = partial[start : start + plane]
+                for i in range(plane):
+                    mine[i] += theirs[i]
+                    theirs[i] = 0.0
