@@ -138,7 +138,7 @@ def sort_events(
     Raises
     ------
     DataError
-        If a position or a direction is not finite, or a direction has no length.
+        If a position is not finite, or a direction is no unit vector.
     SettingsError
         If the voxels are too coarse or too fine for the time of flight.
     """
@@ -191,11 +191,13 @@ def _slopes(
     direction: NDArray[np.floating], size: NDArray[np.float64]
 ) -> tuple[IntArray, NDArray[np.float32]]:
     """Return the axis of which each line crosses most planes, and the slopes of the two others."""
+    square = np.einsum("ij,ij->i", direction, direction)
+    # Memory is set aside for the planes that unit vectors reach.
+    if not (np.abs(square - 1.0) < 1e-3).all():
+        raise DataError("directions of LORs must be finite unit vectors")
     per_voxel = direction / size
     axis = np.argmax(np.abs(per_voxel), axis=1)
     lead = np.take_along_axis(per_voxel, axis[:, None], axis=1)
-    if not (np.abs(lead) > 0).all():
-        raise DataError("directions of LORs must be finite unit vectors")
     others = np.array([[1, 2], [0, 2], [0, 1]])[axis]
     slope = np.take_along_axis(per_voxel, others, axis=1) / lead
     return axis, slope.astype(np.float32)
