@@ -28,8 +28,8 @@ MOST_PLANES = 512
 
 _N_WEIGHT = 4 * MOST_PLANES
 
-_f4 = np.float32
-_i4 = np.int32
+_f4: Any = np.float32
+_i4: Any = np.int32
 _HALF_LOG2_E = _f4(0.5 / math.log(2.0))
 _INV_SQRT_2PI = 1.0 / math.sqrt(2.0 * math.pi)
 # exp2 on [-1, 0]: Taylor's series, its first omitted term is below float32's rounding.
@@ -49,7 +49,8 @@ def _gauss(u: float) -> float:
     p = _f4(1.0) + x * (_C1 + x * (_C2 + x * (_C3 + x * (_C4 + x * (_C5 + x * (_C6 + x * _C7))))))
     # Two to the power of -n, from the exponent's bits.
     bits = _i4((_i4(127) - n) << _i4(23))
-    return p * bits.view(np.float32)
+    value: float = p * bits.view(np.float32)
+    return value
 
 
 @nb.njit(inline="always")
@@ -66,8 +67,8 @@ def _clip(c: float, m: float, last: float, low: float, high: float) -> tuple[flo
     return low, high
 
 
-@nb.njit(**_JIT)
-def trace(
+@nb.njit(inline="always")
+def _trace(
     point: SingleArray,
     slope: SingleArray,
     n: int,
@@ -90,12 +91,17 @@ def trace(
     centre, c1, c2 = point[n, d], point[n, a], point[n, b]
     m1, m2 = slope[n, 0], slope[n, 1]
     step = math.sqrt(size[0] ** 2 + (m1 * size[1]) ** 2 + (m2 * size[2]) ** 2) / sigma
-    low, high = -CUT / step, CUT / step
+    reach = CUT / step
+    low, high = -reach, reach
     # A thousandth of a voxel short of the border: rounding must not reach over it.
-    low, high = _clip(c1, m1, shape[1] - 1.001, low, high)
-    low, high = _clip(c2, m2, shape[2] - 1.001, low, high)
+    last1, last2 = shape[1] - 1.001, shape[2] - 1.001
+    reach1, reach2 = abs(m1) * reach, abs(m2) * reach
+    # Most lines are well inside, and divisions are slow.
+    if c1 < reach1 or c1 + reach1 > last1 or c2 < reach2 or c2 + reach2 > last2:
+        low, high = _clip(c1, m1, last1, low, high)
+        low, high = _clip(c2, m2, last2, low, high)
     first = max(1, math.ceil(centre + low))
-    n_plane = min(shape[0] - 2, math.floor(centre + high)) - first + 1
+    n_plane: int = min(shape[0] - 2, math.floor(centre + high)) - first + 1
     if n_plane <= 0:
         return 0
     t0, step1, norm = _f4(first - centre), _f4(step), _f4(step * _INV_SQRT_2PI)
@@ -111,7 +117,9 @@ def trace(
         g1 = g * f1
         g0 = g - g1
         w11, w01 = g1 * f2, g0 * f2
-        index[j] = base + _i4(j) * s0 + i1 * s1 + i2 * s2
+        # Each product back to 32 bits: processors are slow at many products of 64.
+        along = _i4(base + _i4(_i4(j) * s0))
+        index[j] = _i4(along + _i4(_i4(i1 * s1) + _i4(i2 * s2)))
         weight[j] = g0 - w01
         weight[MOST_PLANES + j] = g1 - w11
         weight[2 * MOST_PLANES + j] = w01
@@ -127,20 +135,24 @@ def _sum(
     n_plane: int,
     s1: int,
     s2: int,
-) -> Any:
-    total = _f4(0.0)
+) -> float:
+    # Unsigned, as a negative index would count from the end, which takes a look at each. Four sums,
+    # as the next addition to one waits for the last.
+    u1, u2 = np.uint64(s1), np.uint64(s2)
+    t0, t1, t2, t3 = _f4(0.0), _f4(0.0), _f4(0.0), _f4(0.0)
     for j in range(n_plane):
-        i = np.int64(index[j])
-        total += (weight[j] * image[i] + weight[MOST_PLANES + j] * image[i + s1]) + (
-            weight[2 * MOST_PLANES + j] * image[i + s2]
-            + weight[3 * MOST_PLANES + j] * image[i + s1 + s2]
-        )
+        i = np.uint64(index[j])
+        t0 += weight[j] * image[i]
+        t1 += weight[MOST_PLANES + j] * image[i + u1]
+        t2 += weight[2 * MOST_PLANES + j] * image[i + u2]
+        t3 += weight[3 * MOST_PLANES + j] * image[i + u1 + u2]
+    total: float = (t0 + t1) + (t2 + t3)
     return total
 
 
 @nb.njit(inline="always")
 def _spread(
-    value: Any,
+    value: float,
     partial: SingleArray,
     offset: int,
     index: NDArray[np.int32],
@@ -149,12 +161,13 @@ def _spread(
     s1: int,
     s2: int,
 ) -> None:
+    u1, u2 = np.uint64(s1), np.uint64(s2)
     for j in range(n_plane):
-        i = np.int64(index[j]) + offset
+        i = np.uint64(index[j] + offset)
         partial[i] += value * weight[j]
-        partial[i + s1] += value * weight[MOST_PLANES + j]
-        partial[i + s2] += value * weight[2 * MOST_PLANES + j]
-        partial[i + s1 + s2] += value * weight[3 * MOST_PLANES + j]
+        partial[i + u1] += value * weight[MOST_PLANES + j]
+        partial[i + u2] += value * weight[2 * MOST_PLANES + j]
+        partial[i + u1 + u2] += value * weight[3 * MOST_PLANES + j]
 
 
 @nb.njit(cache=True)
@@ -163,7 +176,7 @@ def _axes(
 ) -> tuple[
     tuple[int, int, int], tuple[int, int, int], tuple[int, int, int], tuple[float, float, float]
 ]:
-    """Return the axes in the order of `trace` with their shapes, strides and sizes."""
+    """Return the axes in the order of `_trace` with their shapes, strides and sizes."""
     a, b = (1, 2) if d == 0 else ((0, 2) if d == 1 else (0, 1))
     sx, sy, sz = 1, shape[0], shape[0] * shape[1]
     sd, sa, sb = (sx, sy, sz) if d == 0 else ((sy, sx, sz) if d == 1 else (sz, sx, sy))
@@ -196,7 +209,9 @@ def project(
         for d in range(3):
             axis, extent, stride, length = _axes(d, shape, size)
             for n in range(starts[block, d, 0], starts[block, d, 1]):
-                n_plane = trace(point, slope, n, axis, extent, stride, length, sigma, index, weight)
+                n_plane = _trace(
+                    point, slope, n, axis, extent, stride, length, sigma, index, weight
+                )
                 out[n] = _sum(image, index, weight, n_plane, stride[1], stride[2])
 
 
@@ -224,7 +239,9 @@ def back_project(
             for n in range(starts[block, d, 0], starts[block, d, 1]):
                 if values[n] == 0.0:
                     continue
-                n_plane = trace(point, slope, n, axis, extent, stride, length, sigma, index, weight)
+                n_plane = _trace(
+                    point, slope, n, axis, extent, stride, length, sigma, index, weight
+                )
                 _spread(
                     values[n], partial, offset[block], index, weight, n_plane, stride[1], stride[2]
                 )
@@ -256,22 +273,31 @@ def back_project_ratio(
     for block in nb.prange(len(starts)):  # a block adds only to its own stretch
         index = np.empty(MOST_PLANES, np.int32)
         weight = np.empty(_N_WEIGHT, np.float32)
-        total = 0.0
+        total, product = 0.0, 1.0
         for d in range(3):
             axis, extent, stride, length = _axes(d, shape, size)
             for n in range(starts[block, d, 0] + first, starts[block, d, 1], stride_n):
                 w = event_weight[n] if weighted else _f4(1.0)
                 if w == 0.0:
                     continue
-                n_plane = trace(point, slope, n, axis, extent, stride, length, sigma, index, weight)
+                n_plane = _trace(
+                    point, slope, n, axis, extent, stride, length, sigma, index, weight
+                )
                 seen = _sum(image, index, weight, n_plane, stride[1], stride[2])
                 if seen > 0.0:
-                    total += w * math.log(seen)
+                    if weighted:
+                        total += w * math.log(seen)
+                    else:
+                        # One logarithm for many events.
+                        product *= np.float64(seen)
+                        if not 1e-200 < product < 1e200:
+                            total += math.log(product)
+                            product = 1.0
                     _spread(
                         w / seen, partial, offset[block], index, weight, n_plane, stride[1],
                         stride[2],
                     )  # fmt: skip
-        log_sum[block] = total
+        log_sum[block] = total + math.log(product)
 
 
 @nb.njit(parallel=True, cache=True)
@@ -288,10 +314,12 @@ def merge(
     first, stop : (L,) planes that a block reaches; plane : voxels of a plane; out : (padded,).
     """
     for z in nb.prange(len(out) // plane):  # a plane writes only itself
-        start = z * plane
-        out[start : start + plane] = 0.0
+        mine = out[z * plane : (z + 1) * plane]
+        mine[:] = 0.0
         for block in range(len(first)):
             if first[block] <= z < stop[block]:
-                for i in range(start, start + plane):
-                    out[i] += partial[i + offset[block]]
-                    partial[i + offset[block]] = 0.0
+                start = z * plane + offset[block]
+                theirs = partial[start : start + plane]
+                for i in range(plane):
+                    mine[i] += theirs[i]
+                    theirs[i] = 0.0

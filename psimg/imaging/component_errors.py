@@ -26,7 +26,7 @@ from psimg.imaging.values import ImageData, ReconOptions
 
 FloatArray = NDArray[np.float64]
 
-_N_FREQUENCY, _N_GROUP = 4096, 32
+_N_WAVE, _N_GROUP = 24, 40
 _LEAST_BLUR = 1e-3
 """Transfer below which a frequency counts as this: it is never restored."""
 
@@ -63,7 +63,7 @@ def component_variances(
         The anatomical image; (0,) for none.
     """
     grid = data.grid
-    blur, roughness, weight = _frequencies(data, options)
+    blur, roughness, weight = _frequencies(data, options, used)
     told = _information(data, counts, share, log_tau, random_scale)
     information, complete = told[:3], told[3:]
     variance = np.zeros((2, len(counts)), np.float32)
@@ -93,36 +93,56 @@ def component_variances(
 
 
 def _frequencies(
-    data: ImageData, options: ReconOptions
+    data: ImageData, options: ReconOptions, used: NDArray[np.bool_]
 ) -> tuple[FloatArray, FloatArray, FloatArray]:
     """Return transfer of the blur, eigenvalue of the penalty and weight of groups of frequencies.
 
-    A line through a point blurs along its own direction only; over all directions the square of
-    its transfer is the mean of exp(-(s m)^2), m from 0 to 1 and s = 2 pi sigma |f|, which is
+    Frequencies are those of cosines in a box of as many voxels as are used, of the extents'
+    proportions: what neighbours share over the whole object, its mean, is one of them. A line
+    through a point blurs along its own direction only; over all directions the square of its
+    transfer is the mean of exp(-(s m)^2), m from 0 to 1 and s = 2 pi sigma |f|, which is
     sqrt(pi) erf(s)/(2 s).
     """
     from scipy.special import erf
-    from scipy.stats.qmc import Sobol
 
     size = np.array(data.grid.voxel_mm)
-    # Cycles per voxel, the whole zone.
-    cycles = Sobol(3, seed=1).random(_N_FREQUENCY) - 0.5
-    per_mm = cycles / size
-    s = 2.0 * math.pi * data.triplets.sigma_mm * np.linalg.norm(per_mm, axis=1)
+    inside = np.argwhere(used.reshape([n + 2 for n in data.grid.shape[::-1]]))[:, ::-1]
+    extent = np.ptp(inside, axis=0) + 1.0 if len(inside) else np.ones(3)
+    extent *= np.cbrt(max(len(inside), 1) / extent.prod())
+    waves = [_waves(float(n)) for n in extent]
+    f = np.stack(np.meshgrid(*(w[0] for w in waves), indexing="ij"), axis=-1).reshape(-1, 3)
+    weight = np.einsum("i,j,k->ijk", *(w[1] for w in waves)).reshape(-1)
+    s = 2.0 * math.pi * data.triplets.sigma_mm * np.linalg.norm(f / size, axis=1)
     s = np.maximum(s, 1e-9)
     blur = math.sqrt(math.pi) * erf(s) / (2.0 * s)
     resolution = options.resolution_mm / FWHM_PER_SIGMA
-    blur *= np.exp(-np.square(2.0 * math.pi * resolution) * np.sum(per_mm**2, axis=1))
+    blur *= np.exp(-np.square(2.0 * math.pi * resolution) * np.sum((f / size) ** 2, axis=1))
     # The penalty's weights are already those of each axis: a mean over them is left.
-    roughness = np.sum(2.0 - 2.0 * np.cos(2.0 * math.pi * cycles), axis=1)
-    order = np.argsort(roughness)
-    groups = np.array_split(order, _N_GROUP)
-    weight = np.array([len(group) for group in groups]) / len(order)
-    return (
-        np.maximum([blur[group].mean() for group in groups], _LEAST_BLUR),
-        np.array([roughness[group].mean() for group in groups]),
-        weight,
-    )
+    roughness = np.sum(2.0 - 2.0 * np.cos(2.0 * math.pi * f), axis=1)
+    order = np.argsort(roughness, kind="stable")
+    # The lowest one by one, the many high ones in groups of equal ratio.
+    ends = np.unique(np.geomspace(1, len(order), _N_GROUP).astype(int))
+    starts = np.concatenate([[0], ends[:-1]])
+
+    def mean(values: FloatArray) -> FloatArray:
+        top = np.add.reduceat((values * weight)[order], starts)
+        return np.asarray(top / np.add.reduceat(weight[order], starts))
+
+    total = np.add.reduceat(weight[order], starts)
+    return np.maximum(mean(blur), _LEAST_BLUR), mean(roughness), total / total.sum()
+
+
+def _waves(n: float) -> tuple[FloatArray, FloatArray]:
+    """Return frequencies of the cosines on ``n`` voxels [cycles per voxel], and their weights.
+
+    Beyond the first few, some stand for many.
+    """
+    k = np.arange(max(1, round(n)), dtype=np.float64)
+    ends = np.unique(np.geomspace(1, len(k), min(_N_WAVE, len(k))).astype(int))
+    starts = np.concatenate([[0], ends[:-1]])
+    number = np.diff([*starts, len(k)]).astype(np.float64)
+    middle = np.add.reduceat(k, starts) / number
+    return middle / (2.0 * max(n, 1.0)), number / number.sum()
 
 
 def _information(
@@ -135,6 +155,8 @@ def _information(
     They are seen among whatever else is located where they are: the expectation of all voxels,
     blurred.
     """
+    from scipy.fft import irfftn, rfftn
+
     shapes, grid = data.shapes, data.grid
     unrelated, class_2 = to_field(data.unrelated, grid), to_field(data.class_2, grid)
     step = float(shapes.log_tau[1] - shapes.log_tau[0])
@@ -152,13 +174,13 @@ def _information(
             *shared, unrelated, random_scale * float(shapes.unrelated[t]), class_2,
             float(shapes.class_2[t]), expected,
         )  # fmt: skip
-        seen = np.fft.irfftn(np.fft.rfftn(expected.reshape(shape)) * transfer, s=shape)
+        seen = irfftn(rfftn(expected.reshape(shape)) * transfer, s=shape)
         seen = np.maximum(seen.reshape(-1), 1e-3 * expected).astype(np.float32)
         _components.inform(seen, *shared, *out)
     return out
 
 
-def _transfer(grid: VoxelGrid, sigma_mm: float) -> FloatArray:
+def _transfer(grid: VoxelGrid, sigma_mm: float) -> NDArray[np.float32]:
     """Return the transfer of the time-of-flight blur on the padded image's frequencies."""
     from scipy.special import erf
 
@@ -167,4 +189,4 @@ def _transfer(grid: VoxelGrid, sigma_mm: float) -> FloatArray:
     x = np.fft.rfftfreq(shape[2], grid.voxel_mm[0])
     f = np.sqrt(z[:, None, None] ** 2 + y[:, None] ** 2 + x**2)
     s = np.maximum(2.0 * math.pi * sigma_mm * f, 1e-9)
-    return np.asarray(math.sqrt(math.pi) * erf(s) / (2.0 * s))
+    return np.asarray(math.sqrt(math.pi) * erf(s) / (2.0 * s), np.float32)

@@ -9,6 +9,7 @@ from psimg.core.columns import freeze
 from psimg.core.errors import DataError, SettingsError
 from psimg.core.grid import VoxelGrid
 from psimg.core.settings import require_positive
+from psimg.imaging import _sorting
 from psimg.imaging._projector import CUT, MOST_PLANES
 
 IntArray = NDArray[np.int64]
@@ -138,74 +139,59 @@ def sort_events(
     Raises
     ------
     DataError
-        If a position or a direction is not finite, or a direction has no length.
+        If a position is not finite, or a direction is no unit vector.
     SettingsError
         If the voxels are too coarse or too fine for the time of flight.
     """
     require_fine_voxels(grid, sigma_mm)
-    size = np.asarray(grid.voxel_mm)
-    padded = np.asarray(grid.shape) + 2
-    axis, slope = _slopes(np.asarray(direction), size)
-    point = ((np.asarray(position_mm) - np.asarray(grid.origin_mm)) / size + 1.0).astype(np.float32)
-    if not np.isfinite(point).all():
-        raise DataError("annihilation points must be finite; drop the others first")
-    # How far a line reaches along each axis, in voxels.
-    reach = np.abs(np.asarray(direction)) * (CUT * sigma_mm / size)
-    used = np.all((point + reach > 0) & (point - reach < padded - 1), axis=1)
-    bins = np.zeros(len(point), np.int64)
-    if time_bin is not None:
-        bins = np.asarray(time_bin).astype(np.int64)
-    of_bins = (bins >= 0) & (bins < n_bin)
-    rows = np.flatnonzero(used & of_bins)
-    plane = np.clip(np.floor(point[rows, 2]), 0, padded[2] - 1).astype(np.int64)
-    block = _blocks(plane, int(padded[2]))
-    column = np.clip(point[rows, :2].astype(np.int64) // _CELL, 0, padded[:2] // _CELL)
-    n_column = padded[:2] // _CELL + 1
-    part = (bins[rows] * _N_BLOCK + block) * 3 + axis[rows]
-    order = np.argsort(
-        (part * n_column[1] + column[:, 1]) * n_column[0] + column[:, 0], kind="stable"
+    position, lines = np.ascontiguousarray(position_mm), np.ascontiguousarray(direction)
+    bins = np.zeros(0, np.int16) if time_bin is None else np.asarray(time_bin)
+    origin, size = np.array(grid.origin_mm), np.array(grid.voxel_mm)
+    padded, cut = np.array(grid.shape, np.int64) + 2, CUT * sigma_mm
+    plane = np.empty(len(position), np.int16)
+    n_of_plane = np.zeros(padded[2], np.int64)
+    wrong, n_outside = _sorting.survey(
+        position, lines, bins, n_bin, origin, size, padded, cut, plane, n_of_plane
     )
-    edges = np.concatenate([[0], np.cumsum(np.bincount(part, minlength=n_bin * _N_BLOCK * 3))])
-    first, stop = np.zeros((2, _N_BLOCK), np.int64)
-    for b in range(_N_BLOCK):
-        mine = block == b
-        if mine.any():
-            z, dz = point[rows[mine], 2], reach[rows[mine], 2]
-            first[b] = max(0, int((z - dz).min()) - 1)
-            stop[b] = min(int(padded[2]), int((z + dz).max()) + 3)
-    rows = rows[order]
+    if wrong == _sorting.NOT_FINITE:
+        raise DataError("annihilation points must be finite; drop the others first")
+    if wrong == _sorting.NO_UNIT_VECTOR:
+        raise DataError("directions of LORs must be finite unit vectors")
+    n_column = int(np.prod(padded[:2] // _CELL + 1))
+    key = np.empty(len(position), np.int32)
+    following = np.zeros(n_bin * _N_BLOCK * 3 * n_column + 1, np.int64)
+    lowest, highest = np.full(_N_BLOCK, np.inf), np.full(_N_BLOCK, -np.inf)
+    _sorting.count(
+        position, lines, bins, origin, size, padded, cut, plane, _blocks(n_of_plane), _N_BLOCK,
+        _CELL, key, following, lowest, highest,
+    )  # fmt: skip
+    del plane
+    np.cumsum(following, out=following)
+    edges = following[::n_column].copy()
+    n = int(edges[-1])
+    point, slope = np.empty((n, 3), np.float32), np.empty((n, 2), np.float32)
+    row = np.empty(n, np.int64)
+    _sorting.place(position, lines, origin, size, key, following, point, slope, row)
+    some = np.isfinite(lowest)
     return ListMode(
         grid=grid,
         sigma_mm=sigma_mm,
-        point=point[rows],
-        slope=slope[rows],
-        row=rows,
+        point=point,
+        slope=slope,
+        row=row,
         starts=np.stack([edges[:-1], edges[1:]], axis=1).reshape(n_bin, _N_BLOCK, 3, 2),
-        first_plane=first,
-        stop_plane=stop,
-        n_outside=int(np.count_nonzero(~used & of_bins)),
+        first_plane=np.where(some, np.maximum(np.where(some, lowest, 0).astype(int) - 1, 0), 0),
+        stop_plane=np.where(
+            some, np.minimum(np.where(some, highest, 0).astype(int) + 3, padded[2]), 0
+        ),
+        n_outside=n_outside,
     )
 
 
-def _slopes(
-    direction: NDArray[np.floating], size: NDArray[np.float64]
-) -> tuple[IntArray, NDArray[np.float32]]:
-    """Return the axis of which each line crosses most planes, and the slopes of the two others."""
-    per_voxel = direction / size
-    axis = np.argmax(np.abs(per_voxel), axis=1)
-    lead = np.take_along_axis(per_voxel, axis[:, None], axis=1)
-    if not (np.abs(lead) > 0).all():
-        raise DataError("directions of LORs must be finite unit vectors")
-    others = np.array([[1, 2], [0, 2], [0, 1]])[axis]
-    slope = np.take_along_axis(per_voxel, others, axis=1) / lead
-    return axis, slope.astype(np.float32)
-
-
-def _blocks(plane: IntArray, n_plane: int) -> IntArray:
-    """Return the block of each event: planes split so that each block has as many events."""
-    below = np.cumsum(np.bincount(plane, minlength=n_plane))
-    if not len(plane):
-        return plane
-    middle = below - 0.5 * np.diff(below, prepend=0)
-    block_of_plane = np.minimum((_N_BLOCK * middle / below[-1]).astype(np.int64), _N_BLOCK - 1)
-    return np.asarray(block_of_plane[plane])
+def _blocks(n_of_plane: IntArray) -> IntArray:
+    """Return the block of each plane: planes split so that each block has as many events."""
+    below = np.cumsum(n_of_plane)
+    if not below[-1]:
+        return np.zeros_like(below)
+    middle = below - 0.5 * n_of_plane
+    return np.asarray(np.minimum((_N_BLOCK * middle / below[-1]).astype(np.int64), _N_BLOCK - 1))

@@ -171,6 +171,7 @@ def prepare_images(
         level_known=level_known,
         activity_trace=trace,
         sensitivity=None if sensitivity is None else np.asarray(sensitivity, np.float32),
+        pairs=events if use_pairs else None,
     )
 
 

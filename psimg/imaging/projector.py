@@ -100,9 +100,7 @@ class Projector:
 
     def back_project(self, values: NDArray[np.float32], *, time_bin: int | None = None) -> Field:
         """Return the field of the sum over events of each one's value along its line."""
-        values = np.ascontiguousarray(values, np.float32)
-        if values.shape != (len(self.events),):
-            raise DataError(f"{values.shape} values for {len(self.events)} events")
+        values = self._one_each(values, "values")
         for starts in self._starts(time_bin):
             _projector.back_project(
                 values, self._shape, self._size, self.events.sigma_mm, starts, self.events.point,
@@ -130,14 +128,19 @@ class Projector:
             Weight of each event in the order of the list mode; one when left out.
         subset : tuple of int
             Which of how many subsets: every so-manieth event of a block.
+
+        Raises
+        ------
+        DataError
+            If there is not one weight for each event.
         """
+        each = _NO_WEIGHTS if weights is None else self._one_each(weights, "weights")
         seen, total = self.blurred(field), 0.0
         for starts in self._starts(time_bin):
             log_sum = np.zeros(len(starts))
             _projector.back_project_ratio(
                 seen, self._shape, self._size, self.events.sigma_mm, starts, *subset,
-                self.events.point, self.events.slope, _NO_WEIGHTS if weights is None else weights,
-                self._offset, self._partial, log_sum,
+                self.events.point, self.events.slope, each, self._offset, self._partial, log_sum,
             )  # fmt: skip
             total += float(log_sum.sum())
         return self._merged(), total
@@ -151,6 +154,12 @@ class Projector:
         padded = field.reshape(self._shape[::-1])
         blurred = gaussian_filter(padded, self._blur, mode="constant", truncate=3.5)
         return np.asarray(blurred, np.float32).reshape(-1)
+
+    def _one_each(self, values: NDArray[np.floating], name: str) -> NDArray[np.float32]:
+        """Return a number for each event as the loops want it; raise `DataError` otherwise."""
+        if values.shape != (len(self.events),):
+            raise DataError(f"{values.shape} {name} for {len(self.events)} events")
+        return np.ascontiguousarray(values, np.float32)
 
     def _starts(self, time_bin: int | None) -> NDArray[np.int64]:
         starts = self.events.starts

@@ -78,10 +78,11 @@ class TimeShapes:
         """T."""
         return len(self.fast)
 
-    def time_bin(self, dt_ns: NDArray[np.floating]) -> NDArray[np.int64]:
+    def time_bin(self, dt_ns: NDArray[np.floating]) -> NDArray[np.int16]:
         """Return the (N,) time bin of each dt; -1 or T outside."""
-        bins = np.searchsorted(self.edges_ns, dt_ns, side="right") - 1
-        return np.asarray(bins, np.int64)
+        bins = np.searchsorted(self.edges_ns, dt_ns, side="right").astype(np.int16)
+        bins -= 1
+        return bins
 
     def ops_at(self, tau_ns: FloatArray) -> tuple[FloatArray, FloatArray]:
         """Return the (V, T) shape of the o-Ps group at V mean lives, and its slope in ln tau.

@@ -69,11 +69,11 @@ class ReconOptions:
     min_counts: float = 50.0
     """Voxels and regions with fewer true triplets get no lifetime; for ``penalised`` the 125
     voxels around must have them together."""
-    smooth_tau: float = 1.0
+    smooth_tau: float = 1.5
     """Weight of the penalty on differences of ln tau between neighbours, for ``penalised``."""
     smooth_intensity: float = 10.0
     """The same on differences of the o-Ps intensity."""
-    edge_tau: float = 0.1
+    edge_tau: float = 0.07
     """Difference of ln tau above which the penalty grows no longer with the square but with the
     difference itself: a step is an edge."""
     edge_intensity: float = 0.1
@@ -131,6 +131,8 @@ class ImageData:
     """(nx, ny, nz) relative chance that a triplet of each voxel is seen; None where uniform."""
     activity_trace: NDArray[np.float64] | None = None
     """(I,) log-likelihood of the image of pairs or triplets after each pass, up to a constant."""
+    pairs: ListMode | None = None
+    """All annihilation pairs; None where there are none beside the triplets."""
 
     def __post_init__(self) -> None:
         n_pass = 0 if self.activity_trace is None else len(self.activity_trace)

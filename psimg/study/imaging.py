@@ -14,8 +14,6 @@ from psimg.core.columns import freeze
 from psimg.core.errors import DataError, PsimgError, SettingsError
 from psimg.core.maps import FitStatus, ParameterMaps
 from psimg.imaging.bootstrap import bootstrap_errors, bootstrap_spread
-from psimg.imaging.collect import Lines
-from psimg.imaging.list_mode import ListMode, sort_events
 from psimg.imaging.prepare import prepare_images
 from psimg.imaging.resampling import resample_image
 from psimg.imaging.sensitivity import pair_sensitivity, prompt_sensitivity, read_attenuation
@@ -95,8 +93,6 @@ class _Request:
     study: Study
     data: ImageData
     options: ReconOptions
-    pairs: ListMode | None
-    """For ``regions``."""
     pair_share: float
     guide: NDArray[np.float32] | None
     progress: Passes
@@ -173,17 +169,18 @@ def reconstruct_study(
         prompt_sensitivity=of_prompt,
         progress=lambda done, total: progress("activity", done, total),
     )
-    n_pairs = 0 if pairs is None else len(pairs)
+    del pairs
+    n_pairs = 0 if data.pairs is None else len(data.pairs)
+    if options.method != "regions":
+        data = replace(data, pairs=None)  # they take as much memory as the rest
     request = _Request(
         study=study,
         data=data,
         options=options,
-        pairs=_sorted(pairs, data) if options.method == "regions" else None,
         pair_share=pair_share,
         guide=None if guide is None else guide.astype(np.float32),
         progress=lambda done, total: progress("images", done, total),
     )
-    del pairs
     found, rows = _METHODS[options.method](request)
     n_ok = int(np.count_nonzero(found.maps.status == FitStatus.OK))
     log.info("%s: %d of %d voxels have a value", options.method, n_ok, study.grid.n_voxel)
@@ -200,13 +197,6 @@ def reconstruct_study(
         trace=found.trace,
         regions=rows,
     )
-
-
-def _sorted(pairs: Lines | None, data: ImageData) -> ListMode | None:
-    if pairs is None:
-        return None
-    sigma_mm = data.triplets.sigma_mm
-    return sort_events(pairs.position_mm, pairs.direction, grid=data.grid, sigma_mm=sigma_mm)
 
 
 def _image(path: Path | None, study: Study, key: str) -> FloatArray | None:
@@ -322,7 +312,7 @@ def _of_regions(request: _Request) -> _Made:
 
     def once(weights: Weights | None) -> Any:
         return reconstruct(
-            data, regions=regions, options=options, pairs=request.pairs, weights=weights
+            data, regions=regions, options=options, pairs=data.pairs, weights=weights
         )
 
     found = once(None)

@@ -244,7 +244,12 @@ def test_located_events_hold_no_lines(study_file, tmp_path):
         ("em", "", {"s": ('preset = "vision-quadra"', "")}, r"'em' needs the resolution of the ti"),
         ("em", "", {"s": ("voxel_mm = 12.0", "voxel_mm = 30.0")}, r"too coarse for a time of fl"),
         ("mlem", 'errors = "bootstrap"', {}, r"'bootstrap' is for images of lifetimes"),
-        ("em", 'sensitivity = "geometric"\nattenuation = "x.nii"', {}, r"x\.nii: no such file; .*n"),
+        (
+            "em",
+            'sensitivity = "geometric"\nattenuation = "x.nii"',
+            {},
+            r"x\.nii: no such file; .*n",
+        ),
         ("em", 'sensitivity = "x.nii"', {}, r"x\.nii: no such file; .*expected 'uniform', 'geome"),
         ("em", 'activity = "pears"', {}, r"pears: no such file; check recon\.activity; expected"),
         ("mlem", 'activity = "x.nii"', {}, r"reconstructs the activity, and recon\.activity ="),
@@ -270,9 +275,10 @@ def test_the_likelihood_of_regions_needs_regions(study_file):
 def test_a_free_mean_life_of_another_component_is_an_error(study_file):
     free = (
         'background = "delayed"\n',
-        'background = "delayed"\n[[model.components]]\nname = "direct"\ntau_ns = 0.4\n'
-        'range_ns = [0.3, 0.5]\n[[model.components]]\nname = "ops"\ntau_ns = 2.0\n'
-        "range_ns = [0.8, 8.0]\n",
+        'background = "delayed"\n'
+        '[[model.components]]\nname = "pps"\ntau_ns = 0.125\n'
+        '[[model.components]]\nname = "direct"\ntau_ns = 0.4\nfree = true\n'
+        '[[model.components]]\nname = "ops"\ntau_ns = 2.0\nfree = true\n',
     )
 
     with pytest.raises(SettingsError, match=r"leaves only the o-Ps lifetime free; fix the others"):
