@@ -21,7 +21,7 @@ from psimg.report.randoms import (
     region_rows,
     window_words,
 )
-from psimg.report.recon import METHOD_WORDS, recon_rows
+from psimg.report.recon import METHOD_WORDS, made_from, recon_rows
 from psimg.report.words import (
     NO_VALUE,
     STATUS_MEANING,
@@ -111,6 +111,7 @@ def render_page(content: ReportContent, pictures: "tuple[Picture, ...]") -> str:
         fitted_voxels=_fitted_voxels(content),
         recon=content.recon,
         method=None if content.recon is None else METHOD_WORDS[content.recon.method],
+        made_from="" if content.recon is None else made_from(content.recon),
         recon_rows=[] if content.recon is None else recon_rows(content.recon),
         response=_response(content),
         class_rows=class_rows(content.randoms),

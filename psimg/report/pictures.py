@@ -14,7 +14,7 @@ from psimg.report.content import ReportContent
 from psimg.report.drawing import png
 from psimg.report.figures import draw_signals, draw_spectrum
 from psimg.report.random_figures import draw_delayed, draw_randoms
-from psimg.report.recon import METHOD_WORDS
+from psimg.report.recon import METHOD_WORDS, convergence_title
 from psimg.report.recon_figures import draw_convergence, has_convergence
 from psimg.report.slices import MapImage, draw_slices, find_slices
 from psimg.report.words import STATUS_WORDS
@@ -128,7 +128,7 @@ def _amounts(content: ReportContent) -> Iterator[MapImage]:
             title="Activity: annihilation pairs of each voxel that are seen"
             if counted
             else "Activity of each voxel, on any scale",
-            label="pairs per voxel [counts]" if counted else "activity",
+            label="pairs per voxel" if counted else "activity",
             image=maps.image("activity"),
             scale="amount",
         )
@@ -136,7 +136,7 @@ def _amounts(content: ReportContent) -> Iterator[MapImage]:
         yield MapImage(
             name="counts",
             title="True triplets expected of each voxel",
-            label="triplets per voxel [counts]",
+            label="triplets per voxel",
             image=recon.triplets_image.astype(np.float64),
             scale="amount",
         )
@@ -253,7 +253,12 @@ def _maps(content: ReportContent) -> Iterator[_Plan]:
             kind="convergence",
             name="convergence",
             description="Change of the log-likelihood in each pass",
-            draw=partial(draw_convergence, recon.trace, step=METHOD_WORDS[recon.method].step),
+            draw=partial(
+                draw_convergence,
+                recon.trace,
+                title=convergence_title(recon),
+                step=METHOD_WORDS[recon.method].step,
+            ),
         )
     voxel = find_slices(_where_to_cut(content))
     for first, image in enumerate(map_images(content)):

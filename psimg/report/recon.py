@@ -11,10 +11,13 @@ class MethodWords:
     """One method in words."""
 
     name: str
+    """As a noun, in the text."""
     does: str
     """What it does, in a sentence."""
     leaves: str
     """What its voxels still have of the blur, in a sentence."""
+    errors: str = ""
+    """What errors are from, where they are of no bootstrap."""
     step: str = "pass"
 
 
@@ -26,8 +29,8 @@ _PASSES = (
 METHOD_WORDS = {
     "mlem": MethodWords(
         name="list-mode MLEM",
-        does="The activity is the image that makes the lines of all pairs most likely, random "
-        "pairs taken off. It says nothing of lifetimes.",
+        does="The activity is the image that makes the lines of all events most likely, randoms "
+        "taken off. It says nothing of lifetimes.",
         leaves=_PASSES,
     ),
     "rate": MethodWords(
@@ -36,24 +39,28 @@ METHOD_WORDS = {
         "one pass; one over its rate is the mean life.",
         leaves="One pass does not undo the blur of the time of flight: a voxel holds what events "
         "that may be its own come from, and its mean life is drawn towards that of its neighbours.",
+        errors="scatter of the events of a voxel",
     ),
     "simple": MethodWords(
         name="SIMPLE: weighted image over image",
         does="Events weighted by Δt make one image, events without weight another; their ratio, "
         "randoms taken off, is the mean lifetime of all positrons.",
         leaves=_PASSES,
+        errors="scatter of the events of a voxel, with the noise that the passes build up",
     ),
     "moment": MethodWords(
         name="moments of Δt",
         does="Images of events weighted by powers of Δt give the moments of each voxel, and these "
         "its mean life and intensity of o-Ps.",
         leaves=_PASSES,
+        errors="scatter of the events of a voxel, with the noise that the passes build up",
     ),
     "split": MethodWords(
         name="an image per time bin",
         does="Each time bin has an image of its own; the spectrum that these make of a voxel is "
         "fitted as that of a region is.",
         leaves=_PASSES,
+        errors="scatter of the events of a voxel, with the noise that the passes build up",
     ),
     "em": MethodWords(
         name="component EM",
@@ -61,6 +68,7 @@ METHOD_WORDS = {
         "the likelihood of all lines and times by expectation maximisation, randoms a term of "
         "the model.",
         leaves=_PASSES,
+        errors="curvature of the likelihood, with the blur and the passes made",
     ),
     "penalised": MethodWords(
         name="penalised component EM",
@@ -69,6 +77,7 @@ METHOD_WORDS = {
         "randoms a term of the model.",
         leaves="The penalty smooths what the data do not tell apart: a structure of few events is "
         "drawn towards its surroundings, and errors are those of the smoothed image.",
+        errors="curvature of the likelihood, with the blur, the penalty and the passes made",
     ),
     "regions": MethodWords(
         name="likelihood of regions",
@@ -78,6 +87,7 @@ METHOD_WORDS = {
         leaves="A region that is not where it is said to be, or not uniform, is fitted all the "
         "same: look at the image of the activity.",
         step="step",
+        errors="curvature of the likelihood",
     ),
 }
 """By the name in ``[recon]``."""
@@ -91,7 +101,7 @@ def recon_rows(recon: ReportRecon) -> list[tuple[str, str]]:
         ("Triplets", f"{recon.n_triplets:,} whose lines reach the grid"),
     ]
     if recon.method in ("em", "penalised", "simple", "moment", "split"):
-        rows.append(("Passes over them", _passes(recon.iterations, recon.subsets)))
+        rows.append(("Image", _passes(recon.iterations, recon.subsets)))
     if recon.method == "regions":
         rows.append(("Steps", f"{len(recon.trace):,}"))
     rows.append(("Activity", _activity(recon)))
@@ -104,16 +114,17 @@ def recon_rows(recon: ReportRecon) -> list[tuple[str, str]]:
 
 
 def _passes(iterations: int, subsets: int) -> str:
-    return f"{iterations}" if subsets == 1 else f"{iterations} of {subsets} subsets each"
+    passes = f"{iterations} pass{'' if iterations == 1 else 'es'}"
+    return passes if subsets == 1 else f"{passes} of {subsets} subsets each"
 
 
 def _activity(recon: ReportRecon) -> str:
     passes = _passes(recon.activity_iterations, recon.activity_subsets)
     if recon.activity == "pairs":
         share = "" if recon.pair_share == 1 else f" ({percent(recon.pair_share)} % of them kept)"
-        return f"from {recon.n_pairs:,} annihilation pairs{share}, {passes} passes"
+        return f"from {recon.n_pairs:,} annihilation pairs{share}, {passes}"
     if recon.activity == "triplets":
-        return f"from the triplets, {passes} passes"
+        return f"from the triplets, {passes}"
     return f"given: {recon.activity}"
 
 
@@ -129,4 +140,17 @@ def _randoms(recon: ReportRecon) -> str:
 def _errors(recon: ReportRecon) -> str:
     if recon.replicates:
         return f"spread over {recon.replicates} replicates of the list mode"
-    return "from the curvature of the likelihood, or the scatter of the events"
+    return METHOD_WORDS[recon.method].errors
+
+
+def made_from(recon: ReportRecon) -> str:
+    """Return the events that an image is of, in words."""
+    if recon.method == "mlem" and recon.n_pairs:
+        return f"{recon.n_pairs:,} pairs"
+    return f"{recon.n_triplets:,} triplets"
+
+
+def convergence_title(recon: ReportRecon) -> str:
+    """Return the title of the figure of convergence."""
+    steps = "steps" if recon.method == "regions" else "passes"
+    return f"Convergence: {len(recon.trace):,} {steps} over {made_from(recon)}"

@@ -5,7 +5,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
-from psimg.report.drawing import BLUE, GREY, INK, TICK_SIZE, VERMILLION, finish_axes
+from psimg.report.drawing import BLUE, GREY, INK, TICK_SIZE, TITLE_SIZE, VERMILLION, finish_axes
 
 
 def has_convergence(trace: NDArray[np.float64]) -> bool:
@@ -13,13 +13,17 @@ def has_convergence(trace: NDArray[np.float64]) -> bool:
     return len(trace) > 1 and bool(np.isfinite(trace).all()) and bool(np.diff(trace).any())
 
 
-def draw_convergence(trace: NDArray[np.float64], *, step: str = "pass") -> Figure:
+def draw_convergence(
+    trace: NDArray[np.float64], *, title: str = "Convergence", step: str = "pass"
+) -> Figure:
     """Draw by how much each pass raised the log-likelihood.
 
     Parameters
     ----------
     trace : (I,) array
         Log-likelihood after each pass, up to a constant; see `has_convergence`.
+    title : str
+        What converges.
     step : str
         What a pass is called.
 
@@ -28,7 +32,7 @@ def draw_convergence(trace: NDArray[np.float64], *, step: str = "pass") -> Figur
     Figure
         Rises on a logarithmic scale; passes that lowered the likelihood are marked apart.
     """
-    figure = Figure(figsize=(5.6, 2.9), layout="constrained")
+    figure = Figure(figsize=(5.6, 3.1), layout="constrained")
     axes = figure.subplots()
     rise = np.diff(trace)
     number = np.arange(2, len(trace) + 1)
@@ -53,4 +57,5 @@ def draw_convergence(trace: NDArray[np.float64], *, step: str = "pass") -> Figur
     if np.any(rise < 0):
         axes.legend(loc="upper right", frameon=False, fontsize=TICK_SIZE)
     finish_axes(axes)
+    figure.suptitle(title, x=0.02, ha="left", fontsize=TITLE_SIZE, fontweight="bold")
     return figure
