@@ -270,7 +270,7 @@ def test_a_region_without_events_has_a_status():
 
 
 def test_bad_regions_are_errors(toy):
-    data, _ = toy
+    data, pairs = toy
     away = Sphere(name="away", centre_mm=(500.0, 0.0, 0.0), radius_mm=10.0)
     same = replace(LEFT, name="same")
 
@@ -282,3 +282,8 @@ def test_bad_regions_are_errors(toy):
         reconstruct_regions(data, regions=(), options=OPTIONS)
     with pytest.raises(DataError, match="weights of shape"):
         reconstruct_regions(data, regions=REGIONS, options=OPTIONS, weights=np.ones(3, np.float32))
+    with pytest.raises(DataError, match="pairs are on another grid"):
+        other = replace(GRID, origin_mm=(0.0, 0.0, 0.0))
+        reconstruct_regions(
+            data, regions=REGIONS, options=OPTIONS, pairs=replace(pairs, grid=other)
+        )
