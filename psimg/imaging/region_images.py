@@ -1,6 +1,6 @@
 """Known regions as images, and what each of them sends into the lines of events."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -14,7 +14,6 @@ from psimg.imaging.list_mode import ListMode, require_fine_voxels
 from psimg.imaging.projector import Projector, to_field
 
 FloatArray = NDArray[np.float64]
-Inside = Callable[[FloatArray], NDArray[np.bool_]]
 
 FINEST_MM = 2.5
 """Voxels of regions are at most this large [mm]."""
@@ -66,7 +65,7 @@ def draw_regions(
         If a region is outside the grid, or nothing of it is left beside smaller ones.
     """
     fine = _finer(grid, refinement(grid))
-    whole = [_draw(region, fine, resolution_mm, region.contains) for region in regions]
+    whole = [_draw(region, fine, resolution_mm) for region in regions]
     drawn = list(whole)
     rank = volume_rank([image.volume_mm3 for image in whole])
     for r, region in enumerate(regions):
@@ -76,7 +75,7 @@ def draw_regions(
             if rank[s] < rank[r] and _meet(whole[r], whole[s])
         ]
         if smaller:
-            drawn[r] = _draw(region, fine, resolution_mm, _without(region, smaller))
+            drawn[r] = _draw(region, fine, resolution_mm, smaller)
         if not drawn[r].volume_mm3 > 0:
             raise SettingsError(
                 f"nothing is left of region {region.name!r}: smaller regions, or an equal one "
@@ -185,27 +184,30 @@ def _cut(
     return grid, (i, j, k)
 
 
-def _draw(region: Region, fine: VoxelGrid, resolution_mm: float, contains: Inside) -> RegionImage:
+def _draw(
+    region: Region, fine: VoxelGrid, resolution_mm: float, smaller: Sequence[Region] = ()
+) -> RegionImage:
     grid, first = _cut(region, fine, 3.5 * resolution_mm / FWHM_PER_SIGMA)
-    share = _shares(contains, grid)
+    share = _shares(region, smaller, grid)
     for axis, (n, start, size) in enumerate(zip(grid.shape, first, fine.shape, strict=True)):
         index = np.arange(n) + start
         outside = (index < 0) | (index >= size)
         np.moveaxis(share, axis, 0)[outside] = 0.0
     image = RegionImage(name=region.name, grid=grid, first=first, inside=share)
-    if contains == region.contains and not image.volume_mm3 > 0:
+    if not smaller and not image.volume_mm3 > 0:
         raise SettingsError(
             f"region {region.name!r} holds nothing of the grid; move it, or enlarge [grid]"
         )
     return image
 
 
-def _shares(contains: Inside, grid: VoxelGrid) -> NDArray[np.float32]:
+def _shares(region: Region, smaller: Sequence[Region], grid: VoxelGrid) -> NDArray[np.float32]:
     """Return the share of each voxel inside; only voxels at the surface are looked at closely."""
     from scipy.ndimage import maximum_filter, minimum_filter
 
     centres = grid.centres_mm()
-    share = contains(centres).astype(np.float32).reshape(grid.shape)
+    middle = np.zeros((1, 3))
+    share = _share_of_points(region, smaller, centres, middle, grid).reshape(grid.shape)
     if share.any():
         near = np.flatnonzero(maximum_filter(share, 3) != minimum_filter(share, 3))
     else:
@@ -217,19 +219,30 @@ def _shares(contains: Inside, grid: VoxelGrid) -> NDArray[np.float32]:
     flat, step = share.reshape(-1), max(1, _MOST_POINTS // len(points))
     for start in range(0, len(near), step):
         rows = near[start : start + step]
-        inside = contains((centres[rows, None] + points).reshape(-1, 3))
-        flat[rows] = inside.reshape(len(rows), -1).mean(axis=1)
+        flat[rows] = _share_of_points(region, smaller, centres[rows], points, grid)
     return share
 
 
-def _without(region: Region, smaller: Sequence[Region]) -> Inside:
-    def contains(position_mm: FloatArray) -> NDArray[np.bool_]:
-        inside = region.contains(position_mm)
-        for other in smaller:
-            inside &= ~other.contains(position_mm)
-        return inside
+def _share_of_points(
+    region: Region,
+    smaller: Sequence[Region],
+    centres: FloatArray,
+    points: FloatArray,
+    grid: VoxelGrid,
+) -> NDArray[np.float32]:
+    """Return the (M,) share of points about each centre in a region and in no smaller one."""
 
-    return contains
+    def inside(of: Region, about: FloatArray) -> NDArray[np.bool_]:
+        found = of.contains((about[:, None] + points).reshape(-1, 3))
+        return found.reshape(len(about), len(points))
+
+    found = inside(region, centres)
+    for other in smaller:
+        low, high = other.bounds_mm
+        reached = (centres >= low - grid.voxel_mm) & (centres <= high + grid.voxel_mm)
+        rows = np.flatnonzero(reached.all(axis=1))
+        found[rows] &= ~inside(other, centres[rows])
+    return np.asarray(found.mean(axis=1), np.float32)
 
 
 def _meet(a: RegionImage, b: RegionImage) -> bool:

@@ -282,8 +282,8 @@ def test_bad_regions_are_errors(toy):
         reconstruct_regions(data, regions=(), options=OPTIONS)
     with pytest.raises(DataError, match="weights of shape"):
         reconstruct_regions(data, regions=REGIONS, options=OPTIONS, weights=np.ones(3, np.float32))
+    other = replace(GRID, origin_mm=(0.0, 0.0, 0.0))
     with pytest.raises(DataError, match="pairs are on another grid"):
-        other = replace(GRID, origin_mm=(0.0, 0.0, 0.0))
         reconstruct_regions(
             data, regions=REGIONS, options=OPTIONS, pairs=replace(pairs, grid=other)
         )
