@@ -90,12 +90,12 @@ class Projector:
     def project(self, field: Field, *, time_bin: int | None = None) -> NDArray[np.float32]:
         """Return (N,) sums along the lines of events, zero for those of other time bins."""
         out = np.zeros(len(self.events), np.float32)
-        seen = self.blurred(field)
-        for starts in self._starts(time_bin):
-            _projector.project(
-                seen, self._shape, self._size, self.events.sigma_mm, starts,
-                self.events.point, self.events.slope, out,
-            )  # fmt: skip
+        # Events write only their own sums, so that the blocks of all time bins go at once.
+        starts = self.events.starts if time_bin is None else self.events.starts[time_bin]
+        _projector.project(
+            self.blurred(field), self._shape, self._size, self.events.sigma_mm,
+            starts.reshape(-1, 3, 2), self.events.point, self.events.slope, out,
+        )  # fmt: skip
         return out
 
     def back_project(self, values: NDArray[np.float32], *, time_bin: int | None = None) -> Field:

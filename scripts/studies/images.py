@@ -13,8 +13,17 @@ from multiprocessing import get_context
 from pathlib import Path
 
 import numpy as np
-from six_spheres import ACTIVITY_MBQ, BODY, BODY_TAU_NS, CONTRAST, SHARE_OPS, SPHERES, TAU_OPS_NS
-from six_spheres_images import EDGES_NS, SIGMA_MM, prepared
+from six_spheres import (
+    ACTIVITY_MBQ,
+    BODY,
+    BODY_TAU_NS,
+    CONTRAST,
+    EDGES_NS,
+    SHARE_OPS,
+    SPHERES,
+    TAU_OPS_NS,
+)
+from six_spheres_images import SIGMA_MM, prepared
 
 from psimg.core.maps import FitStatus
 from psimg.imaging.values import ReconOptions
