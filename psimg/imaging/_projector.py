@@ -117,9 +117,9 @@ def _trace(
         g1 = g * f1
         g0 = g - g1
         w11, w01 = g1 * f2, g0 * f2
-        # Each product back to 32 bits: processors are slow at many products of 64.
-        along = _i4(base + _i4(_i4(j) * s0))
-        index[j] = _i4(along + _i4(_i4(i1 * s1) + _i4(i2 * s2)))
+        # Each step back to 32 bits: processors are slow at many products of 64.
+        index[j] = _i4(base + _i4(_i4(i1 * s1) + _i4(i2 * s2)))
+        base = _i4(base + s0)
         weight[j] = g0 - w01
         weight[MOST_PLANES + j] = g1 - w11
         weight[2 * MOST_PLANES + j] = w01
