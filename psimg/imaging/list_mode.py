@@ -1,6 +1,6 @@
 """Events in the order and the numbers that the projector wants."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -73,6 +73,39 @@ class ListMode:
         """Return the events of one time bin."""
         starts = self.starts[time_bin]
         return slice(int(starts[0, 0, 0]), int(starts[-1, -1, 1]))
+
+    def of_bins(self, first: int, stop: int) -> tuple["ListMode", IntArray]:
+        """Return the events of some time bins as those of one, and where they are here.
+
+        Parameters
+        ----------
+        first, stop : int
+            First time bin, and the one after the last.
+
+        Returns
+        -------
+        events : ListMode
+            The events, in the order of one time bin.
+        index : (n,) int array
+            Place of each among the events here.
+        """
+        starts = self.starts[first:stop]
+        part = [
+            np.repeat(np.arange(_N_BLOCK * 3), np.diff(of_bin, axis=-1).reshape(-1))
+            for of_bin in starts
+        ]
+        low = int(starts.min()) if starts.size else 0
+        key = np.concatenate([*part, np.zeros(0, np.int64)])
+        padded = np.asarray(self.grid.shape) + 2
+        index = low + _order(key, self.point[low : low + len(key)], padded)
+        edges = np.concatenate([[0], np.cumsum(np.bincount(key, minlength=_N_BLOCK * 3))])
+        return replace(
+            self,
+            point=self.point[index],
+            slope=self.slope[index],
+            row=self.row[index],
+            starts=np.stack([edges[:-1], edges[1:]], axis=1).reshape(1, _N_BLOCK, 3, 2),
+        ), index
 
 
 def require_fine_voxels(grid: VoxelGrid, sigma_mm: float) -> None:
@@ -159,12 +192,8 @@ def sort_events(
     rows = np.flatnonzero(used & of_bins)
     plane = np.clip(np.floor(point[rows, 2]), 0, padded[2] - 1).astype(np.int64)
     block = _blocks(plane, int(padded[2]))
-    column = np.clip(point[rows, :2].astype(np.int64) // _CELL, 0, padded[:2] // _CELL)
-    n_column = padded[:2] // _CELL + 1
     part = (bins[rows] * _N_BLOCK + block) * 3 + axis[rows]
-    order = np.argsort(
-        (part * n_column[1] + column[:, 1]) * n_column[0] + column[:, 0], kind="stable"
-    )
+    order = _order(part, point[rows], padded)
     edges = np.concatenate([[0], np.cumsum(np.bincount(part, minlength=n_bin * _N_BLOCK * 3))])
     first, stop = np.zeros((2, _N_BLOCK), np.int64)
     for b in range(_N_BLOCK):
@@ -185,6 +214,14 @@ def sort_events(
         stop_plane=stop,
         n_outside=int(np.count_nonzero(~used & of_bins)),
     )
+
+
+def _order(part: IntArray, point: NDArray[np.float32], padded: IntArray) -> IntArray:
+    """Return the order by part and, within it, by columns of voxels."""
+    n_column = padded[:2] // _CELL + 1
+    column = np.clip(point[:, :2].astype(np.int64) // _CELL, 0, n_column - 1)
+    key = (part * n_column[1] + column[:, 1]) * n_column[0] + column[:, 0]
+    return np.argsort(key, kind="stable")
 
 
 def _slopes(

@@ -1,0 +1,312 @@
+"""o-Ps lifetime and intensity of each voxel from the images of three moments of dt."""
+
+import logging
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from psimg.core.errors import SettingsError
+from psimg.core.maps import FitStatus
+from psimg.imaging.halves import with_grown_errors
+from psimg.imaging.mlem import Progress
+from psimg.imaging.moments import (
+    N_MOMENT,
+    WindowMoments,
+    peak_bin,
+    quadratic_squared,
+    window_moments,
+)
+from psimg.imaging.projector import Projector, to_image
+from psimg.imaging.time_shapes import TimeShapes
+from psimg.imaging.values import ImageData, ReconOptions, Reconstruction
+from psimg.imaging.weighted import (
+    events_of,
+    find_randoms,
+    image_of,
+    maps_of,
+    scatter_of,
+    steps_of,
+)
+
+log = logging.getLogger(__name__)
+
+FloatArray = NDArray[np.float64]
+
+_LEAST_APART_NS = 0.05
+"""Least difference of the mean of u of o-Ps and of the fast group at which they are told apart."""
+_SHORTEST = 2.0
+"""Mean lives of o-Ps that a window holds at least, where the spectrum does."""
+
+
+def reconstruct_moment(
+    data: ImageData,
+    *,
+    options: ReconOptions,
+    weights: NDArray[np.float32] | None = None,
+    progress: Progress | None = None,
+) -> Reconstruction:
+    """Reconstruct o-Ps lifetime and intensity from images of the moments of dt in a window.
+
+    SIMPLE-Moment (B. Huang et al., Phys. Med. Biol. 69 (2024), doi:10.1088/1361-6560/ad9543),
+    with moments that know the window and the response. M_k is the image of the triplets weighted
+    by u^k, u = dt less the window's start, less what randoms add to it. With m_k = M_k/M_0 and the
+    moments f_k of the fast group and o_k(tau) of the o-Ps group *in the window*, both over their
+    zeroth, a share p of o-Ps in the window has m_k = (1 - p) f_k + p o_k(tau), so that
+
+        (m_2 - f_2)/(m_1 - f_1) = (o_2(tau) - f_2)/(o_1(tau) - f_1)
+
+    fixes tau, and then p = (m_1 - f_1)/(o_1(tau) - f_1). The right side, 2 (tau + tau_f) for
+    plain exponentials in a window without an end, rises with tau but for lives hardly longer than
+    the fast group's or far longer than the window; it is inverted by table where it rises.
+
+    Randoms scatter the second moment by the square of their distance, so that the window ends
+    where the error of tau is least for the spectrum of all events.
+
+    Parameters
+    ----------
+    data : ImageData
+        Events and what is known beforehand.
+    options : ReconOptions
+        Passes, subsets, randoms and the smallest number of events.
+    weights : (N,) float32 array, optional
+        Weight of each event in the order of the list mode, for a bootstrap.
+    progress : callable, optional
+        Called as ``progress(passes_done, passes_total)``.
+
+    Returns
+    -------
+    Reconstruction
+        ``tau_ops`` [ns] and ``intensity_ops``; AT_BOUND where no mean life of the model's range
+        has the voxel's moments. Errors are the scatter of dt among the events that the last pass
+        gives a voxel, times one factor for the noise that the passes build up as they undo the
+        blur (`with_grown_errors`; not for a replicate); they leave out the errors of the randoms
+        and of what all events tell, and that the factor differs from voxel to voxel.
+
+    Raises
+    ------
+    SettingsError
+        If there is no estimate of the randoms, or the moments tell no mean life.
+    """
+    if weights is not None:
+        return _reconstruct(data, options, weights, progress)
+    return with_grown_errors(
+        lambda some, part: _reconstruct(data, options, some, steps_of(progress, part, 2)),
+        len(data.triplets),
+    )
+
+
+def _reconstruct(
+    data: ImageData,
+    options: ReconOptions,
+    weights: NDArray[np.float32] | None,
+    progress: Progress | None,
+) -> Reconstruction:
+    shapes = data.shapes
+    randoms = find_randoms(data, options=options, weights=weights)
+    n_random = float(randoms.unrelated.sum()), float(randoms.class_2.sum())
+    window = best_window(shapes, len(data.triplets), n_random)
+    events = events_of(data, weights, window.first, window.stop)
+    projector = Projector(events.lines, resolution_mm=options.resolution_mm)
+    u = np.maximum(events.dt_ns - window.start_ns, 0.0)
+    fields, traces = [], []
+    for k in range(3):
+        field, trace = image_of(
+            projector, (events.weights * u**k).astype(np.float32), data=data,
+            passes=options.iterations, subsets=options.subsets,
+            progress=steps_of(progress, k, 3),
+        )  # fmt: skip
+        fields.append(field)
+        traces.append(trace)
+    moments = np.stack(
+        [
+            to_image(field, data.grid)
+            - randoms.unrelated * window.unrelated[k]
+            - randoms.class_2 * window.class_2[k]
+            for k, field in enumerate(fields)
+        ]
+    )
+    scatter = np.stack(scatter_of(projector, fields[0], events, u, N_MOMENT))
+    found = _solve(_table(window, shapes.start_tau_ns), moments, scatter)
+    whole = _share_in(shapes, window)
+    counts = np.where(found.inside, found.counts, moments[0] / whole)
+    status = np.where(found.inside, FitStatus.OK, FitStatus.AT_BOUND).astype(np.uint8)
+    status[~(counts >= options.min_counts)] = FitStatus.TOO_FEW_COUNTS
+    weight = shapes.ops_weight / (1.0 - shapes.model.source_share)
+    return Reconstruction(
+        maps=maps_of(
+            data.grid,
+            {
+                "tau_ops": ("ns", found.tau_ns, found.tau_error_ns),
+                "intensity_ops": ("1", weight * found.share, weight * found.share_error),
+            },
+            status=status,
+            held=to_image(fields[0], data.grid) > 0,
+        ),
+        counts=np.maximum(counts, 0.0).astype(np.float32),
+        trace=traces[0],
+    )
+
+
+def best_window(
+    shapes: TimeShapes, n_triplets: float, n_random: tuple[float, float]
+) -> WindowMoments:
+    """Return the moments of the window that tells the mean life of all events best.
+
+    Parameters
+    ----------
+    shapes : TimeShapes
+        What is known of dt.
+    n_triplets : float
+        Triplets in the spectrum.
+    n_random : tuple of float
+        Expected unrelated and prompt-correlated randoms among them.
+
+    Raises
+    ------
+    SettingsError
+        If no window tells it.
+    """
+    first = peak_bin(shapes)
+    shortest = float(shapes.model.response.table[:, 1].max()) + _SHORTEST * shapes.start_tau_ns
+    least = min(int(np.searchsorted(shapes.edges_ns, shortest)), shapes.n_bin)
+    around = shapes.start_tau_ns * np.array([0.97, 1.0, 1.03])
+    true = max(n_triplets - sum(n_random), 1.0)
+    g = shapes.start_share
+    best, best_stop = np.inf, 0
+    for stop in range(max(least, first + 1), shapes.n_bin + 1):
+        near = window_moments(shapes, first=first, stop=stop, tau_ns=around)
+        signal = true * ((1.0 - g) * near.fast + g * near.ops[1])
+        every = signal + n_random[0] * near.unrelated + n_random[1] * near.class_2
+        f1, f2 = near.fast[1:3] / near.fast[0]
+        o1, o2 = near.ops[:, 1] / near.ops[:, 0], near.ops[:, 2] / near.ops[:, 0]
+        ratio = (o2 - f2) / (o1 - f1)
+        if (o1 - f1).min() < _LEAST_APART_NS or not (np.diff(ratio) > 0).all():
+            continue
+        per_ratio = (around[2] - around[0]) / (ratio[2] - ratio[0])
+        tau = _tau_influence(signal, f1, f2, ratio[1], per_ratio)
+        variance = sum(q * m for q, m in zip(quadratic_squared(*tau), every, strict=True))
+        if variance < best:
+            best, best_stop = float(variance), stop
+    if not best_stop:
+        raise SettingsError(
+            "the spectrum is too short, or its fast components live too long, for moments to tell "
+            "the mean life of o-Ps; lengthen [spectrum], or use another recon.method"
+        )
+    log.info("moments: dt from %.2f to %.2f ns", shapes.edges_ns[first], shapes.edges_ns[best_stop])
+    return window_moments(shapes, first=first, stop=best_stop)
+
+
+@dataclass(frozen=True, eq=False, kw_only=True, slots=True)
+class _Table:
+    """What fixes tau and the share in the window, at M mean lives with a rising ratio."""
+
+    tau_ns: FloatArray
+    ratio: FloatArray
+    """(M,) (o2 - f2)/(o1 - f1) [ns]."""
+    o1: FloatArray
+    """(M,) mean of u of the o-Ps group [ns]."""
+    seen: FloatArray
+    """(M,) share of the o-Ps group that the window holds."""
+    f1: float
+    f2: float
+    seen_fast: float
+
+
+@dataclass(frozen=True, eq=False, kw_only=True, slots=True)
+class _Solved:
+    """Images of what moments tell; NaN where they tell nothing."""
+
+    tau_ns: FloatArray
+    tau_error_ns: FloatArray
+    share: FloatArray
+    """Of the o-Ps group among all decays."""
+    share_error: FloatArray
+    counts: FloatArray
+    """True triplets, those beyond the window included."""
+    inside: NDArray[np.bool_]
+
+
+def _table(window: WindowMoments, tau_ns: float) -> _Table:
+    f1, f2 = window.fast[1:3] / window.fast[0]
+    o1, o2 = window.ops[:, 1] / window.ops[:, 0], window.ops[:, 2] / window.ops[:, 0]
+    apart = o1 - f1
+    ratio = (o2 - f2) / np.where(apart > _LEAST_APART_NS, apart, np.nan)
+    # The stretch about the mean life of all events on which the ratio rises. What comes along with
+    # o-Ps makes it fall for the shortest lives, and the window's end for lives far beyond it.
+    rises = np.diff(ratio) > 0
+    cell = int(np.clip(np.searchsorted(window.tau_ns, tau_ns) - 1, 0, len(rises) - 1))
+    falls = np.flatnonzero(~rises)
+    low = int(falls[falls < cell].max(initial=-1)) + 1
+    part = slice(low, int(falls[falls > cell].min(initial=len(rises))) + 1)
+    return _Table(
+        tau_ns=window.tau_ns[part],
+        ratio=ratio[part],
+        o1=o1[part],
+        seen=window.ops[part, 0],
+        f1=float(f1),
+        f2=float(f2),
+        seen_fast=float(window.fast[0]),
+    )
+
+
+def _solve(table: _Table, moments: FloatArray, scatter: FloatArray) -> _Solved:
+    """Solve for tau and share in each voxel; moments and scatter are images of u^0, u^1, ..."""
+    with np.errstate(all="ignore"):  # voxels with nothing true become NaN, and a status
+        m0 = np.where(moments[0] > 0, moments[0], np.nan)
+        m1, m2 = moments[1:] / m0
+        apart = np.where(m1 > table.f1, m1 - table.f1, np.nan)
+        ratio = (m2 - table.f2) / apart
+
+        def at(column: FloatArray) -> FloatArray:
+            found = np.interp(ratio, table.ratio, column, left=np.nan, right=np.nan)
+            return np.asarray(found)
+
+        tau, o1, e = at(table.tau_ns), at(table.o1), table.seen_fast / at(table.seen)
+        per_ratio = at(np.gradient(table.tau_ns, table.ratio))
+        far = o1 - table.f1
+        p = apart / far
+        inside = p <= 1.0
+        d_tau = _tau_influence(moments, table.f1, table.f2, ratio, per_ratio)
+        o1_slope = at(np.gradient(table.o1, table.tau_ns))
+        of_m1 = (-m1 / m0, 1.0 / m0, np.zeros_like(m0))
+        d_p = [(x - p * o1_slope * y) / far for x, y in zip(of_m1, d_tau, strict=True)]
+        # From the share in the window to that of all decays: e is the fast group's chance to be
+        # in the window over that of o-Ps.
+        norm = 1.0 - p + p * e
+        e_slope = at(np.gradient(table.seen_fast / table.seen, table.tau_ns))
+        d_share = [
+            (e * x + p * (1.0 - p) * e_slope * y) / norm**2 for x, y in zip(d_p, d_tau, strict=True)
+        ]
+        return _Solved(
+            tau_ns=tau,
+            tau_error_ns=_spread(d_tau, scatter),
+            share=p * e / norm,
+            share_error=_spread(d_share, scatter),
+            counts=m0 * norm / table.seen_fast,
+            inside=inside,
+        )
+
+
+def _tau_influence(
+    moments: FloatArray, f1: float, f2: float, ratio: FloatArray, per_ratio: FloatArray
+) -> list[FloatArray]:
+    """Return what an event at u adds to tau, as the coefficients of u^0, u^1 and u^2.
+
+    The ratio is (M2 - f2 M0)/(M1 - f1 M0): an event adds u^2 - f2 above and u - f1 below.
+    """
+    scale = per_ratio / (moments[1] - f1 * moments[0])
+    return [scale * (ratio * f1 - f2), -scale * ratio, scale]
+
+
+def _spread(influence: list[FloatArray], scatter: FloatArray) -> FloatArray:
+    """Return the error of what events add ``influence`` to."""
+    variance = sum(q * s for q, s in zip(quadratic_squared(*influence), scatter, strict=True))
+    return np.asarray(np.sqrt(np.maximum(variance, 0.0)))
+
+
+def _share_in(shapes: TimeShapes, window: WindowMoments) -> float:
+    """Return the share of all decays that the window holds, as all events have it."""
+    g = shapes.start_share
+    ops = np.interp(shapes.start_tau_ns, window.tau_ns, window.ops[:, 0])
+    return float((1.0 - g) * window.fast[0] + g * ops)

@@ -1,0 +1,157 @@
+"""The mean lifetime of each voxel from images of weighted triplets: SIMPLE."""
+
+import numpy as np
+from numpy.typing import NDArray
+
+from psimg.core.maps import FitStatus
+from psimg.imaging.halves import with_grown_errors
+from psimg.imaging.mlem import Progress
+from psimg.imaging.moments import WindowMoments, group_means, peak_bin, window_moments
+from psimg.imaging.projector import Projector, to_image
+from psimg.imaging.time_shapes import TimeShapes
+from psimg.imaging.values import ImageData, ReconOptions, Reconstruction
+from psimg.imaging.weighted import (
+    events_of,
+    find_randoms,
+    image_of,
+    maps_of,
+    scatter_of,
+    steps_of,
+)
+
+FloatArray = NDArray[np.float64]
+
+_N_LIFE = 6.0
+"""Mean lives of o-Ps after which the window ends: 0.25 % of it is still to come, and later events
+are randoms, each of which scatters the mean by its distance from it."""
+
+
+def reconstruct_simple(
+    data: ImageData,
+    *,
+    options: ReconOptions,
+    weights: NDArray[np.float32] | None = None,
+    progress: Progress | None = None,
+) -> Reconstruction:
+    """Reconstruct the mean lifetime of each voxel from two images.
+
+    SIMPLE, statistical image reconstruction of positron annihilation lifetime by moment weighting
+    (B. Huang et al., Phys. Med. Biol. 69 (2024), doi:10.1088/1361-6560/ad9543, where it is the
+    first of the moments). With the image A of the triplets in a window W, the image W1 of the same
+    triplets weighted by dt, and randoms g D in W, the image of all pairs D times one number,
+
+        mean lifetime_j = (W1_j - g mean(W) D_j) / (A_j - g D_j) - mu,
+
+    where mu is the mean of the response. W starts where decays do and ends six mean lives of o-Ps
+    later, or with the spectrum. What later decays would have added, 9 ps for 30 % of 2 ns, is put
+    back as a function of the mean in W, at the share of o-Ps of all events; a voxel with another
+    share is put back wrongly by that part of it.
+
+    Parameters
+    ----------
+    data : ImageData
+        Events and what is known beforehand.
+    options : ReconOptions
+        Passes, subsets, randoms and the smallest number of events.
+    weights : (N,) float32 array, optional
+        Weight of each event in the order of the list mode, for a bootstrap.
+    progress : callable, optional
+        Called as ``progress(passes_done, passes_total)``.
+
+    Returns
+    -------
+    Reconstruction
+        ``mean_lifetime`` [ns]. Its error is the scatter of dt among the events that the last pass
+        gives a voxel, times one factor for the noise that the passes build up as they undo the
+        blur (`with_grown_errors`; not for a replicate); it leaves out the errors of the randoms
+        and of what all events tell, and that the factor differs from voxel to voxel.
+
+    Raises
+    ------
+    SettingsError
+        If there is no estimate of the randoms.
+    """
+    if weights is not None:
+        return _reconstruct(data, options, weights, progress)
+    return with_grown_errors(
+        lambda some, part: _reconstruct(data, options, some, steps_of(progress, part, 2)),
+        len(data.triplets),
+    )
+
+
+def _reconstruct(
+    data: ImageData,
+    options: ReconOptions,
+    weights: NDArray[np.float32] | None,
+    progress: Progress | None,
+) -> Reconstruction:
+    shapes = data.shapes
+    randoms = find_randoms(data, options=options, weights=weights)
+    first = peak_bin(shapes)
+    last_ns = float(shapes.model.response.table[:, 1].max()) + _N_LIFE * shapes.start_tau_ns
+    stop = min(int(np.searchsorted(shapes.edges_ns, last_ns)), shapes.n_bin)
+    window = window_moments(shapes, first=first, stop=max(stop, first + 1))
+    events = events_of(data, weights, first, window.stop)
+    projector = Projector(events.lines, resolution_mm=options.resolution_mm)
+    u = np.maximum(events.dt_ns - window.start_ns, 0.0)
+    images, trace = [], np.zeros(0)
+    for k in range(2):
+        field, found = image_of(
+            projector, (events.weights * u**k).astype(np.float32), data=data,
+            passes=options.iterations, subsets=options.subsets,
+            progress=steps_of(progress, k, 2),
+        )  # fmt: skip
+        images.append(field)
+        trace = found if k == 0 else trace
+    a, w1 = (
+        to_image(field, data.grid)
+        - randoms.unrelated * window.unrelated[k]
+        - randoms.class_2 * window.class_2[k]
+        for k, field in enumerate(images)
+    )
+    true = np.where(a > 0, a, np.nan)
+    in_window = w1 / true
+    q0, q1, q2 = scatter_of(projector, images[0], events, u, 3)
+    variance = (q2 - 2.0 * in_window * q1 + in_window**2 * q0) / true**2
+    mean, slope = _beyond(shapes, window, in_window)
+    counts = a / _share_in(shapes, window)
+    status = np.where(
+        np.isfinite(mean) & (counts >= options.min_counts),
+        FitStatus.OK,
+        FitStatus.TOO_FEW_COUNTS,
+    ).astype(np.uint8)
+    errors = slope * np.sqrt(np.maximum(variance, 0.0))
+    return Reconstruction(
+        maps=maps_of(
+            data.grid,
+            {"mean_lifetime": ("ns", mean, errors)},
+            status=status,
+            held=to_image(images[0], data.grid) > 0,
+        ),
+        counts=np.maximum(counts, 0.0).astype(np.float32),
+        trace=trace,
+    )
+
+
+def _share_in(shapes: TimeShapes, window: WindowMoments) -> float:
+    """Return the share of all decays that the window holds."""
+    g = shapes.start_share
+    ops = np.interp(shapes.start_tau_ns, window.tau_ns, window.ops[:, 0])
+    return float((1.0 - g) * window.fast[0] + g * ops)
+
+
+def _beyond(
+    shapes: TimeShapes, window: WindowMoments, in_window: FloatArray
+) -> tuple[FloatArray, FloatArray]:
+    """Return mean lifetimes for means of u in the window, and how one changes with the other."""
+    g = shapes.start_share
+    sums = (1.0 - g) * window.fast + g * window.ops
+    seen = sums[:, 1] / sums[:, 0]
+    fast, ops = group_means(shapes, window.tau_ns)
+    whole = (1.0 - g) * fast + g * ops
+    # A short window sees less and less of ever longer lives, and its mean falls again.
+    n = int(np.argmax(seen)) + 1
+    seen, whole = seen[:n], whole[:n]
+    mean = np.interp(in_window, seen, whole - seen) + in_window
+    slope = np.interp(in_window, seen, np.gradient(whole, seen) if n > 1 else np.ones(n))
+    return np.where(np.isfinite(in_window), mean, np.nan), slope
