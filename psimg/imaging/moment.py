@@ -22,9 +22,12 @@ from psimg.imaging.time_shapes import TimeShapes
 from psimg.imaging.values import ImageData, ReconOptions, Reconstruction
 from psimg.imaging.weighted import (
     events_of,
+    expected_image,
     find_randoms,
     image_of,
     maps_of,
+    power_images,
+    rest_of,
     scatter_of,
     steps_of,
 )
@@ -109,26 +112,29 @@ def _reconstruct(
     events = events_of(data, weights, window.first, window.stop)
     projector = Projector(events.lines, resolution_mm=options.resolution_mm)
     u = np.maximum(events.dt_ns - window.start_ns, 0.0)
-    fields, traces = [], []
-    for k in range(3):
-        field, trace = image_of(
-            projector, (events.weights * u**k).astype(np.float32), data=data,
-            passes=options.iterations, subsets=options.subsets,
-            progress=steps_of(progress, k, 3),
-        )  # fmt: skip
-        fields.append(field)
-        traces.append(trace)
+    true = window.of_all(shapes)
+    starts = [
+        expected_image(data, randoms, float(true[k]), window.unrelated[k], window.class_2[k])
+        for k in range(3)
+    ]
+    field, trace = image_of(
+        projector, events.weights, start=starts[0], passes=options.iterations,
+        subsets=options.subsets, progress=steps_of(progress, 0, 3),
+    )  # fmt: skip
+    safe = np.where(starts[0] > 0, starts[0], 1.0)
+    images = power_images(
+        projector, field, events, u, starts=[start / safe for start in starts[1:]],
+        passes=options.iterations * options.subsets, progress=rest_of(progress, 1, 3),
+    )  # fmt: skip
     moments = np.stack(
         [
-            to_image(field, data.grid)
-            - randoms.unrelated * window.unrelated[k]
-            - randoms.class_2 * window.class_2[k]
-            for k, field in enumerate(fields)
+            image - randoms.unrelated * window.unrelated[k] - randoms.class_2 * window.class_2[k]
+            for k, image in enumerate([to_image(field, data.grid), *images])
         ]
     )
-    scatter = np.stack(scatter_of(projector, fields[0], events, u, N_MOMENT))
+    scatter = np.stack(scatter_of(projector, field, events, u, N_MOMENT))
     found = _solve(_table(window, shapes.start_tau_ns), moments, scatter)
-    whole = _share_in(shapes, window)
+    whole = true[0]
     counts = np.where(found.inside, found.counts, moments[0] / whole)
     status = np.where(found.inside, FitStatus.OK, FitStatus.AT_BOUND).astype(np.uint8)
     status[~(counts >= options.min_counts)] = FitStatus.TOO_FEW_COUNTS
@@ -141,10 +147,10 @@ def _reconstruct(
                 "intensity_ops": ("1", weight * found.share, weight * found.share_error),
             },
             status=status,
-            held=to_image(fields[0], data.grid) > 0,
+            held=to_image(field, data.grid) > 0,
         ),
         counts=np.maximum(counts, 0.0).astype(np.float32),
-        trace=traces[0],
+        trace=trace,
     )
 
 
@@ -303,10 +309,3 @@ def _spread(influence: list[FloatArray], scatter: FloatArray) -> FloatArray:
     """Return the error of what events add ``influence`` to."""
     variance = sum(q * s for q, s in zip(quadratic_squared(*influence), scatter, strict=True))
     return np.asarray(np.sqrt(np.maximum(variance, 0.0)))
-
-
-def _share_in(shapes: TimeShapes, window: WindowMoments) -> float:
-    """Return the share of all decays that the window holds, as all events have it."""
-    g = shapes.start_share
-    ops = np.interp(shapes.start_tau_ns, window.tau_ns, window.ops[:, 0])
-    return float((1.0 - g) * window.fast[0] + g * ops)

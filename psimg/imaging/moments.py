@@ -56,6 +56,12 @@ class WindowMoments:
             class_2=(np.float64, N_MOMENT),
         )
 
+    def of_all(self, shapes: TimeShapes) -> FloatArray:
+        """Return the (5,) moments of a true triplet, as all events have them."""
+        g, at = shapes.start_share, shapes.start_tau_ns
+        ops = [np.interp(at, self.tau_ns, column) for column in self.ops.T]
+        return np.asarray((1.0 - g) * self.fast + g * np.array(ops))
+
 
 def peak_bin(shapes: TimeShapes) -> int:
     """Return the first time bin that holds decays; those before it hold randoms only."""

@@ -12,9 +12,12 @@ from psimg.imaging.time_shapes import TimeShapes
 from psimg.imaging.values import ImageData, ReconOptions, Reconstruction
 from psimg.imaging.weighted import (
     events_of,
+    expected_image,
     find_randoms,
     image_of,
     maps_of,
+    power_images,
+    rest_of,
     scatter_of,
     steps_of,
 )
@@ -94,27 +97,30 @@ def _reconstruct(
     events = events_of(data, weights, first, window.stop)
     projector = Projector(events.lines, resolution_mm=options.resolution_mm)
     u = np.maximum(events.dt_ns - window.start_ns, 0.0)
-    images, trace = [], np.zeros(0)
-    for k in range(2):
-        field, found = image_of(
-            projector, (events.weights * u**k).astype(np.float32), data=data,
-            passes=options.iterations, subsets=options.subsets,
-            progress=steps_of(progress, k, 2),
-        )  # fmt: skip
-        images.append(field)
-        trace = found if k == 0 else trace
+    true = window.of_all(shapes)
+    starts = [
+        expected_image(data, randoms, float(true[k]), window.unrelated[k], window.class_2[k])
+        for k in range(2)
+    ]
+    field, trace = image_of(
+        projector, events.weights, start=starts[0], passes=options.iterations,
+        subsets=options.subsets, progress=steps_of(progress, 0, 2),
+    )  # fmt: skip
+    safe = np.where(starts[0] > 0, starts[0], 1.0)
+    images = power_images(
+        projector, field, events, u, starts=[start / safe for start in starts[1:]],
+        passes=options.iterations * options.subsets, progress=rest_of(progress, 1, 2),
+    )  # fmt: skip
     a, w1 = (
-        to_image(field, data.grid)
-        - randoms.unrelated * window.unrelated[k]
-        - randoms.class_2 * window.class_2[k]
-        for k, field in enumerate(images)
+        image - randoms.unrelated * window.unrelated[k] - randoms.class_2 * window.class_2[k]
+        for k, image in enumerate([to_image(field, data.grid), *images])
     )
-    true = np.where(a > 0, a, np.nan)
-    in_window = w1 / true
-    q0, q1, q2 = scatter_of(projector, images[0], events, u, 3)
-    variance = (q2 - 2.0 * in_window * q1 + in_window**2 * q0) / true**2
+    safe = np.where(a > 0, a, np.nan)
+    in_window = w1 / safe
+    q0, q1, q2 = scatter_of(projector, field, events, u, 3)
+    variance = (q2 - 2.0 * in_window * q1 + in_window**2 * q0) / safe**2
     mean, slope = _beyond(shapes, window, in_window)
-    counts = a / _share_in(shapes, window)
+    counts = a / true[0]
     status = np.where(
         np.isfinite(mean) & (counts >= options.min_counts),
         FitStatus.OK,
@@ -126,18 +132,11 @@ def _reconstruct(
             data.grid,
             {"mean_lifetime": ("ns", mean, errors)},
             status=status,
-            held=to_image(images[0], data.grid) > 0,
+            held=to_image(field, data.grid) > 0,
         ),
         counts=np.maximum(counts, 0.0).astype(np.float32),
         trace=trace,
     )
-
-
-def _share_in(shapes: TimeShapes, window: WindowMoments) -> float:
-    """Return the share of all decays that the window holds."""
-    g = shapes.start_share
-    ops = np.interp(shapes.start_tau_ns, window.tau_ns, window.ops[:, 0])
-    return float((1.0 - g) * window.fast[0] + g * ops)
 
 
 def _beyond(

@@ -15,6 +15,7 @@ from psimg.imaging.values import ImageData, ReconOptions, Reconstruction
 from psimg.imaging.weighted import (
     RandomImages,
     events_of,
+    expected_image,
     find_randoms,
     image_of,
     scatter_of,
@@ -94,6 +95,8 @@ def _reconstruct(
     stride = -(-(shapes.n_bin - first) // _MOST_BINS)
     limits = [*range(first, shapes.n_bin, stride), shapes.n_bin]
     n_image = len(limits) - 1
+    ops = shapes.ops_at(np.array([shapes.start_tau_ns]))[0][0]
+    true = (1.0 - shapes.start_share) * shapes.fast + shapes.start_share * ops
     counts, variances = np.zeros((2, n_image, *grid.shape))
     passes = options.iterations * options.subsets
     trace = np.zeros(passes)
@@ -101,15 +104,23 @@ def _reconstruct(
         events = events_of(data, weights, limits[b], limits[b + 1])
         if len(events.weights):
             projector = Projector(events.lines, resolution_mm=options.resolution_mm)
-            field, found = image_of(projector, events.weights, data=data, passes=passes, subsets=1)
+            bins = slice(limits[b], limits[b + 1])
+            start = expected_image(
+                data, randoms, true[bins].sum(), shapes.unrelated[bins].sum(),
+                shapes.class_2[bins].sum(),
+            )  # fmt: skip
+            field, found = image_of(
+                projector, events.weights, start=start,
+                passes=passes, subsets=1,
+            )  # fmt: skip
             counts[b] = to_image(field, grid)
             variances[b] = scatter_of(projector, field, events, events.dt_ns, 1)[0]
             trace += found
         if progress is not None:
             progress(b + 1, n_image)
     shape, expected = _randoms(data, randoms, limits)
-    true = np.maximum(counts.sum(axis=0) - expected, 0.0)
-    voxel = np.flatnonzero(true >= options.min_counts)
+    signal = np.maximum(counts.sum(axis=0) - expected, 0.0)
+    voxel = np.flatnonzero(signal >= options.min_counts)
     spectra = LifetimeSpectra(
         edges_ns=shapes.edges_ns[limits],
         counts=counts.reshape(n_image, -1).T[voxel],
@@ -138,7 +149,7 @@ def _reconstruct(
     )
     return Reconstruction(
         maps=_with_others(maps, np.flatnonzero(counts.any(axis=0))),
-        counts=true.astype(np.float32),
+        counts=signal.astype(np.float32),
         trace=trace,
     )
 

@@ -21,6 +21,9 @@ log = logging.getLogger(__name__)
 FloatArray = NDArray[np.float64]
 Weights = NDArray[np.float32]
 
+_LEAST_TRUE = 0.05
+"""Share of true triplets that an image starts with at least."""
+
 
 @dataclass(frozen=True, eq=False, kw_only=True, slots=True)
 class RandomImages:
@@ -104,31 +107,112 @@ def find_randoms(
     )
 
 
+def expected_image(
+    data: ImageData, randoms: RandomImages, true: float, unrelated: float, class_2: float
+) -> FloatArray:
+    """Return what is expected of an image before its events are looked at.
+
+    Parameters
+    ----------
+    data : ImageData
+        The activity, and how many triplets there are.
+    randoms : RandomImages
+        Randoms of the whole spectrum.
+    true, unrelated, class_2 : float
+        What a true triplet and each random of the spectrum add.
+
+    Returns
+    -------
+    (nx, ny, nz) array
+        True triplets that lie like the activity, and randoms.
+    """
+    n, n_random = float(len(data.triplets)), randoms.unrelated.sum() + randoms.class_2.sum()
+    pairs = np.maximum(data.activity, 0.0).astype(np.float64)
+    per_pair = max(n - n_random, _LEAST_TRUE * n) / max(float(pairs.sum()), 1e-30)
+    return np.asarray(
+        true * per_pair * pairs + unrelated * randoms.unrelated + class_2 * randoms.class_2
+    )
+
+
 def image_of(
     projector: Projector,
-    weights: Weights,
+    weights: NDArray[np.floating],
     *,
-    data: ImageData,
+    start: FloatArray,
     passes: int,
     subsets: int,
     progress: Progress | None = None,
 ) -> tuple[Field, FloatArray]:
     """Return the field of weighted events by expectation maximisation, and its trace.
 
-    All images of a method take the same passes from the same start, the activity: where all events
-    have the same weight, the images then have one ratio, however far they have converged.
+    All images of a method take the same passes, and start from what is expected of each: where a
+    voxel's dt is that of all events, images have the right ratio however far they have converged.
+    Where nothing is expected there will be nothing.
     """
-    start = to_field(np.maximum(data.activity, 0.0), data.grid)
-    if not start.any():
-        start = to_field(np.ones(data.grid.shape), data.grid)
     return maximise_activity(
         projector,
         iterations=passes,
         subsets=subsets,
-        weights=np.asarray(weights, np.float32),
-        start=start,
+        weights=weights.astype(np.float32),
+        start=to_field(start if start.any() else np.ones(start.shape), projector.grid),
         progress=progress,
     )
+
+
+def power_images(
+    projector: Projector,
+    field: Field,
+    events: WindowEvents,
+    u: FloatArray,
+    *,
+    starts: list[FloatArray],
+    passes: int,
+    progress: Progress | None = None,
+) -> list[NDArray[np.float32]]:
+    """Return the (nx, ny, nz) images of events weighted by u, u^2 and so on.
+
+    Expectation maximisation with weights is a fixed point of W = W H'(u/H W). Its noise is that
+    of the weights, those of late randoms most of all, and moves what they weigh to where much is
+    already: with 60 % of randoms, the mean lifetime in a hot sphere came out 20 % too long after
+    two passes. Its linear form about the image A of the events,
+
+        W <- W + A H'[(u - H W/H A)/H A],
+
+    has the same fixed point for expected events and converges as fast, but what it makes of noise
+    is zero in the mean, and a shift of u adds that much of A, exactly.
+
+    Parameters
+    ----------
+    projector : Projector
+        The events.
+    field : Field
+        Their image A.
+    events : WindowEvents
+        The same, with their weights in A.
+    u : (n,) array
+        The weights' base [ns].
+    starts : list of (nx, ny, nz) arrays
+        Where the mean of u, u^2, ... in each voxel starts.
+    passes : int
+        Passes over the events.
+    progress : callable, optional
+        Called as ``progress(passes_done, passes_total)``.
+    """
+    grid = projector.grid
+    seen = projector.project(field)
+    per_seen = np.where(seen > 0, 1.0 / np.where(seen > 0, seen, 1.0), 0.0).astype(np.float32)
+    images = []
+    for k, start in enumerate(starts):
+        image = field * to_field(start, grid)
+        powers = (u ** (k + 1)).astype(np.float32)
+        for done in range(passes):
+            mean = projector.project(image) * per_seen
+            step = projector.back_project(events.weights * (powers - mean) * per_seen)
+            image += field * step
+            if progress is not None:
+                progress(k * passes + done + 1, len(starts) * passes)
+        images.append(to_image(image, grid))
+    return images
 
 
 def scatter_of(
@@ -152,13 +236,26 @@ def scatter_of(
 
 
 def steps_of(progress: Progress | None, part: int, n_part: int) -> Progress | None:
-    """Return what reports the passes of one of several images as part of all of them."""
+    """Return what reports the passes of one of several equal parts as those of all."""
     if progress is None:
         return None
     report: Callable[[int, int], None] = progress
 
     def of_all(done: int, total: int) -> None:
         report(part * total + done, n_part * total)
+
+    return of_all
+
+
+def rest_of(progress: Progress | None, part: int, n_part: int) -> Progress | None:
+    """Return what reports the passes of all of several equal parts but the first ``part``."""
+    if progress is None:
+        return None
+    report: Callable[[int, int], None] = progress
+
+    def of_all(done: int, total: int) -> None:
+        each = total // (n_part - part)
+        report(part * each + done, n_part * each)
 
     return of_all
 
