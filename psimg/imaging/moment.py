@@ -17,17 +17,15 @@ from psimg.imaging.moments import (
     quadratic_squared,
     window_moments,
 )
-from psimg.imaging.projector import Projector, to_image
+from psimg.imaging.projector import Projector, to_field, to_image
 from psimg.imaging.time_shapes import TimeShapes
 from psimg.imaging.values import ImageData, ReconOptions, Reconstruction
 from psimg.imaging.weighted import (
     events_of,
     expected_image,
     find_randoms,
-    image_of,
     maps_of,
     power_images,
-    rest_of,
     scatter_of,
     steps_of,
 )
@@ -53,7 +51,8 @@ def reconstruct_moment(
 
     SIMPLE-Moment (B. Huang et al., Phys. Med. Biol. 69 (2024), doi:10.1088/1361-6560/ad9543),
     with moments that know the window and the response. M_k is the image of the triplets weighted
-    by u^k, u = dt less the window's start, less what randoms add to it. With m_k = M_k/M_0 and the
+    by u^k, u = dt less the window's start, less what randoms add to it; M_0 is what the activity
+    makes expected, the others have the triplets' weights on its lines (`power_images`). With m_k = M_k/M_0 and the
     moments f_k of the fast group and o_k(tau) of the o-Ps group *in the window*, both over their
     zeroth, a share p of o-Ps in the window has m_k = (1 - p) f_k + p o_k(tau), so that
 
@@ -117,14 +116,11 @@ def _reconstruct(
         expected_image(data, randoms, float(true[k]), window.unrelated[k], window.class_2[k])
         for k in range(3)
     ]
-    field, trace = image_of(
-        projector, events.weights, start=starts[0], passes=options.iterations,
-        subsets=options.subsets, progress=steps_of(progress, 0, 3),
-    )  # fmt: skip
+    field = to_field(starts[0], data.grid)
     safe = np.where(starts[0] > 0, starts[0], 1.0)
     images = power_images(
         projector, field, events, u, starts=[start / safe for start in starts[1:]],
-        passes=options.iterations * options.subsets, progress=rest_of(progress, 1, 3),
+        passes=options.iterations * options.subsets, progress=progress,
     )  # fmt: skip
     moments = np.stack(
         [
@@ -150,7 +146,7 @@ def _reconstruct(
             held=to_image(field, data.grid) > 0,
         ),
         counts=np.maximum(counts, 0.0).astype(np.float32),
-        trace=trace,
+        trace=np.zeros(0),
     )
 
 

@@ -21,6 +21,9 @@ log = logging.getLogger(__name__)
 FloatArray = NDArray[np.float64]
 Weights = NDArray[np.float32]
 
+_LEAST_SEEN = 1e-9
+"""Share of the largest sum along a line below which a line holds nothing: rounding, and squares of
+its inverse would overflow."""
 _LEAST_TRUE = 0.05
 """Share of true triplets that an image starts with at least."""
 
@@ -171,24 +174,25 @@ def power_images(
 ) -> list[NDArray[np.float32]]:
     """Return the (nx, ny, nz) images of events weighted by u, u^2 and so on.
 
-    Expectation maximisation with weights is a fixed point of W = W H'(u/H W). Its noise is that
-    of the weights, those of late randoms most of all, and moves what they weigh to where much is
-    already: with 60 % of randoms, the mean lifetime in a hot sphere came out 20 % too long after
-    two passes. Its linear form about the image A of the events,
+    Expectation maximisation with weights is W <- W H'(u/H W). Its noise is that of the weights,
+    those of late randoms most of all, and is turned into a bias as W is updated by a factor. Its
+    linear form about the image A of what is expected of the events,
 
         W <- W + A H'[(u - H W/H A)/H A],
 
     has the same fixed point for expected events and converges as fast, but what it makes of noise
-    is zero in the mean, and a shift of u adds that much of A, exactly.
+    is zero in the mean, and a shift of u adds that much of A, exactly. With A from the triplets
+    themselves its noise would bias W, too: in a hot ball with 60 % of randoms a mean lifetime of
+    0.88 ns came out as 1.10 after five passes.
 
     Parameters
     ----------
     projector : Projector
         The events.
     field : Field
-        Their image A.
+        A, what is expected of them.
     events : WindowEvents
-        The same, with their weights in A.
+        The same, with the weights of a replicate.
     u : (n,) array
         The weights' base [ns].
     starts : list of (nx, ny, nz) arrays
@@ -200,7 +204,11 @@ def power_images(
     """
     grid = projector.grid
     seen = projector.project(field)
+    seen = np.where(seen > _LEAST_SEEN * seen.max(initial=0.0), seen, 0.0)
     per_seen = np.where(seen > 0, 1.0 / np.where(seen > 0, seen, 1.0), 0.0).astype(np.float32)
+    # A voxel of which more is seen than A holds takes shorter steps, or they would not converge.
+    excess = projector.back_project(events.weights * per_seen)
+    pace = field / np.maximum(excess, np.float32(1.0))
     images = []
     for k, start in enumerate(starts):
         image = field * to_field(start, grid)
@@ -208,7 +216,7 @@ def power_images(
         for done in range(passes):
             mean = projector.project(image) * per_seen
             step = projector.back_project(events.weights * (powers - mean) * per_seen)
-            image += field * step
+            image += pace * step
             if progress is not None:
                 progress(k * passes + done + 1, len(starts) * passes)
         images.append(to_image(image, grid))
@@ -225,6 +233,7 @@ def scatter_of(
     """
     seen = projector.project(field)
     # An event whose line holds nothing has no share anywhere.
+    seen = np.where(seen > _LEAST_SEEN * seen.max(initial=0.0), seen, 0.0)
     share = np.where(seen > 0, events.weights / np.where(seen > 0, seen, 1.0), 0.0)
     grid = projector.grid
     own = to_image(projector.blurred(field), grid).astype(np.float64) ** 2
@@ -243,19 +252,6 @@ def steps_of(progress: Progress | None, part: int, n_part: int) -> Progress | No
 
     def of_all(done: int, total: int) -> None:
         report(part * total + done, n_part * total)
-
-    return of_all
-
-
-def rest_of(progress: Progress | None, part: int, n_part: int) -> Progress | None:
-    """Return what reports the passes of all of several equal parts but the first ``part``."""
-    if progress is None:
-        return None
-    report: Callable[[int, int], None] = progress
-
-    def of_all(done: int, total: int) -> None:
-        each = total // (n_part - part)
-        report(part * each + done, n_part * each)
 
     return of_all
 
