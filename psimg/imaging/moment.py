@@ -52,7 +52,8 @@ def reconstruct_moment(
     SIMPLE-Moment (B. Huang et al., Phys. Med. Biol. 69 (2024), doi:10.1088/1361-6560/ad9543),
     with moments that know the window and the response. M_k is the image of the triplets weighted
     by u^k, u = dt less the window's start, less what randoms add to it; M_0 is what the activity
-    makes expected, the others have the triplets' weights on its lines (`power_images`). With m_k = M_k/M_0 and the
+    makes expected, the others have the triplets' weights on its lines (`power_images`). With
+    m_k = M_k/M_0 and the
     moments f_k of the fast group and o_k(tau) of the o-Ps group *in the window*, both over their
     zeroth, a share p of o-Ps in the window has m_k = (1 - p) f_k + p o_k(tau), so that
 

@@ -69,10 +69,11 @@ def reconstruct_simple(
     Returns
     -------
     Reconstruction
-        ``mean_lifetime`` [ns]; counts are those of the activity. Its error is the scatter of dt among the events that the last pass
-        gives a voxel, times one factor for the noise that the passes build up as they undo the
-        blur (`with_grown_errors`; not for a replicate); it leaves out the errors of the randoms
-        and of what all events tell, and that the factor differs from voxel to voxel.
+        ``mean_lifetime`` [ns]; counts are those of the activity. Its error is the scatter of dt
+        among the events that a voxel shares, times one factor for the noise that the passes build
+        up as they undo the blur (`with_grown_errors`; not for a replicate); it leaves out the
+        errors of activity, randoms and what all events tell, and that the factor differs from
+        voxel to voxel.
 
     Raises
     ------
