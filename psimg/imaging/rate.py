@@ -140,9 +140,9 @@ def _tail(shapes: TimeShapes, *, n_true: float, n_unrelated: float) -> tuple[int
     r = n_unrelated * np.cumsum(shapes.unrelated[first:])
     mean = 1.0 - length / np.expm1(length)
     told = n * (1.0 - _lost(length))
-    with np.errstate(divide="ignore"):
-        variance = (told + r * (length**2 / 12.0 + (0.5 * length - mean) ** 2)) / told**2
-    return first, first + 1 + int(np.argmin(np.where(told > 0, variance, np.inf)))
+    told = np.maximum(told, 1e-30)
+    variance = (told + r * (length**2 / 12.0 + (0.5 * length - mean) ** 2)) / told**2
+    return first, first + 1 + int(np.argmin(variance))
 
 
 def _lost(x: FloatArray) -> FloatArray:

@@ -26,8 +26,8 @@ def test_the_rate_is_that_of_the_tail(draw_list_mode, ball, mean_within, tau, wi
 
 def test_randoms_are_taken_off_the_tail(draw_list_mode, ball, mean_within):
     data = draw_list_mode(
-        np.random.default_rng(2), ball(400_000, 2.0, 24.0), n_random=200_000, voxel_mm=13.0,
-        n_voxel=6,
+        np.random.default_rng(2), ball(400_000, 2.0, 24.0), n_random=200_000, voxel_mm=6.0,
+        n_voxel=10,
     )  # fmt: skip
 
     rec = reconstruct_rate(data, options=OPTIONS)

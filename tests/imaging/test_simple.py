@@ -109,8 +109,8 @@ def test_events_of_a_window_are_those_of_its_time_bins(draw_list_mode, ball):
 
 @pytest.mark.kernel
 def test_squares_of_weights_are_those_of_the_lines(draw_list_mode, ball):
-    data = draw_list_mode(np.random.default_rng(8), ball(40, 2.0, 24.0))
-    projector = Projector(data.triplets)
+    data = draw_list_mode(np.random.default_rng(8), ball(12, 2.0, 24.0))
+    projector = Projector(events_of(data, None, 0, data.shapes.n_bin).lines)
     values = np.arange(1.0, 1.0 + len(data.triplets), dtype=np.float32)
 
     found = projector.back_project_squares(values)
