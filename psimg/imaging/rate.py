@@ -7,9 +7,10 @@ from psimg.core.errors import SettingsError
 from psimg.core.maps import FitStatus
 from psimg.imaging.mlem import Progress
 from psimg.imaging.projector import Projector, to_field, to_image
+from psimg.imaging.random_images import find_randoms
 from psimg.imaging.time_shapes import TimeShapes
 from psimg.imaging.values import ImageData, ReconOptions, Reconstruction
-from psimg.imaging.weighted import events_of, find_randoms, maps_of, scatter_of
+from psimg.imaging.weighted import events_of, maps_of, scatter_of
 
 FloatArray = NDArray[np.float64]
 

@@ -8,17 +8,10 @@ from psimg.imaging.halves import with_grown_errors
 from psimg.imaging.mlem import Progress
 from psimg.imaging.moments import WindowMoments, group_means, peak_bin, window_moments
 from psimg.imaging.projector import Projector, to_field, to_image
+from psimg.imaging.random_images import expected_image, find_randoms
 from psimg.imaging.time_shapes import TimeShapes
 from psimg.imaging.values import ImageData, ReconOptions, Reconstruction
-from psimg.imaging.weighted import (
-    events_of,
-    expected_image,
-    find_randoms,
-    maps_of,
-    power_images,
-    scatter_of,
-    steps_of,
-)
+from psimg.imaging.weighted import events_of, maps_of, power_images, scatter_of, steps_of
 
 FloatArray = NDArray[np.float64]
 

@@ -11,16 +11,9 @@ from psimg.imaging.halves import with_grown_errors
 from psimg.imaging.mlem import Progress
 from psimg.imaging.moments import peak_bin
 from psimg.imaging.projector import Projector, to_image
+from psimg.imaging.random_images import RandomImages, expected_image, find_randoms
 from psimg.imaging.values import ImageData, ReconOptions, Reconstruction
-from psimg.imaging.weighted import (
-    RandomImages,
-    events_of,
-    expected_image,
-    find_randoms,
-    image_of,
-    scatter_of,
-    steps_of,
-)
+from psimg.imaging.weighted import events_of, image_of, scatter_of, steps_of
 from psimg.lifetime.values import FitOptions
 from psimg.lifetime.voxel_fit import fit_voxels
 from psimg.spectra.levels import RandomLevels

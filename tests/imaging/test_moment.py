@@ -6,7 +6,8 @@ from numpy.testing import assert_allclose
 
 from psimg.core import SettingsError
 from psimg.core.maps import FitStatus
-from psimg.imaging.moment import _solve, _table, best_window, reconstruct_moment
+from psimg.imaging.moment import best_window, reconstruct_moment
+from psimg.imaging.moment_solution import make_table, solve
 from psimg.imaging.moments import window_moments
 from psimg.imaging.time_shapes import make_shapes
 from psimg.imaging.values import ReconOptions
@@ -35,7 +36,7 @@ def test_moments_of_any_window_give_back_lifetime_and_share(window_ns, tau):
         u = (t[(t >= window_ns[0]) & (t < window_ns[1])]) - window.start_ns
         sums += share / n * np.array([len(u), u.sum(), (u**2).sum()])
 
-    found = _solve(_table(window, 2.0), sums[:, None], np.zeros((5, 1)))
+    found = solve(make_table(window, 2.0), sums[:, None], np.zeros((5, 1)))
 
     assert found.tau_ns[0] == pytest.approx(tau, abs=0.006)
     # o-Ps with its third of p-Ps.
@@ -46,7 +47,7 @@ def test_moments_of_any_window_give_back_lifetime_and_share(window_ns, tau):
 def test_the_ratio_of_moments_rises_over_lives_of_interest():
     for window_ns in ((-2.0, 10.0), (-10.0, 20.0)):
         shapes = shapes_of(*window_ns)
-        table = _table(window_moments(shapes, first=0, stop=shapes.n_bin), 2.0)
+        table = make_table(window_moments(shapes, first=0, stop=shapes.n_bin), 2.0)
 
         assert table.tau_ns[0] < 0.8
         assert table.tau_ns[-1] > 8.0
