@@ -108,6 +108,21 @@ class Projector:
             )  # fmt: skip
         return self._merged()
 
+    def back_project_squares(self, values: NDArray[np.float32]) -> Field:
+        """Return the field of the sum over events of each one's value times its squared weights.
+
+        The weights are those of the lines alone, without the resolution kernel.
+        """
+        values = np.ascontiguousarray(values, np.float32)
+        if values.shape != (len(self.events),):
+            raise DataError(f"{values.shape} values for {len(self.events)} events")
+        for starts in self._starts(None):
+            _projector.back_project_squares(
+                values, self._shape, self._size, self.events.sigma_mm, starts, self.events.point,
+                self.events.slope, self._offset, self._partial,
+            )  # fmt: skip
+        return self._merge()
+
     def back_project_ratio(
         self,
         field: Field,
@@ -166,9 +181,12 @@ class Projector:
         return starts if time_bin is None else starts[time_bin : time_bin + 1]
 
     def _merged(self) -> Field:
+        return self.blurred(self._merge())
+
+    def _merge(self) -> Field:
         out = np.empty(self.n_cell, np.float32)
         _projector.merge(
             self._partial, self.events.first_plane, self.events.stop_plane, self._offset,
             self._plane, out,
         )  # fmt: skip
-        return self.blurred(out)
+        return out

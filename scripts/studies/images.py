@@ -69,12 +69,11 @@ def run_seed(arguments):
     path = CACHE / f"seed_{seed}_{voxel_mm:g}.npz"
     if path.exists():
         return path
+    from psimg.imaging.component_maps import reconstruct_components
     from psimg.imaging.moment import reconstruct_moment
     from psimg.imaging.rate import reconstruct_rate
     from psimg.imaging.simple import reconstruct_simple
     from psimg.imaging.split import reconstruct_split
-
-    from psimg.imaging.component_maps import reconstruct_components
     from psimg.lifetime import fit_regions, fit_voxels
     from psimg.spectra import estimate_levels
 
