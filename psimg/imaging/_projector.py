@@ -343,7 +343,9 @@ def back_project_squares(
             for n in range(starts[block, d, 0], starts[block, d, 1]):
                 if values[n] == 0.0:
                     continue
-                n_plane = trace(point, slope, n, axis, extent, stride, length, sigma, index, weight)
+                n_plane = _trace(
+                    point, slope, n, axis, extent, stride, length, sigma, index, weight
+                )
                 _spread_squares(
                     values[n], partial, offset[block], index, weight, n_plane, stride[1], stride[2]
                 )

@@ -130,7 +130,6 @@ def reconstruct_regions(
     *,
     regions: Sequence[Region],
     options: ReconOptions,
-    pairs: ListMode | None = None,
     weights: NDArray[np.float32] | None = None,
 ) -> RegionLikelihood:
     """Fit triplets, o-Ps intensity and lifetime of regions to the lines of all events at once.
@@ -145,6 +144,10 @@ def reconstruct_regions(
     one more region. The extended likelihood of all is maximised at once; a region is not blurred
     by the time of flight, and what a neighbour sends into its lines is the neighbour's.
 
+    Unrelated randoms are pairs: where ``data.level_known``, the pairs of the data tell their shares
+    among regions. Without pairs the time before the peak tells the randoms of each region, with
+    larger errors.
+
     Parameters
     ----------
     data : ImageData
@@ -156,10 +159,6 @@ def reconstruct_regions(
         lines: for 3.2 mm crystals and positrons of 44Sc, of 0, 2, 4 and 6 mm 4 have the largest
         likelihood. Lifetimes of spheres of 17 mm and more move by less than a percent between 0
         and 6 mm; what moves is the number of triplets of small ones.
-    pairs : ListMode, optional
-        Annihilation pairs on the data's grid. Unrelated randoms are pairs, so that these tell
-        their shares among regions where ``data.level_known``. Without them the time before the
-        peak tells the randoms of each region, with larger errors.
     weights : (N,) float32 array, optional
         Weight of each event in the order of the list mode, for a bootstrap.
 
@@ -183,8 +182,7 @@ def reconstruct_regions(
         raise DataError(
             f"weights of shape {np.shape(weights)} for {len(data.triplets)} events; give one each"
         )
-    if pairs is not None and pairs.grid != data.grid:
-        raise DataError("pairs are on another grid than the triplets; sort both on the same")
+    pairs = data.pairs
     images = draw_regions(regions, data.grid, resolution_mm=options.resolution_mm)
     outside = _outside(data, images)
     mixture = _mix(data.triplets, data, images, outside, options, weights)

@@ -206,8 +206,8 @@ def test_weights_of_two_are_twice_the_events(toy):
 def test_the_order_of_regions_does_not_matter(toy):
     data, pairs = toy
 
-    forth = reconstruct_regions(data, regions=REGIONS, options=OPTIONS, pairs=pairs)
-    back = reconstruct_regions(data, regions=REGIONS[::-1], options=OPTIONS, pairs=pairs)
+    forth = reconstruct_regions(replace(data, pairs=pairs), regions=REGIONS, options=OPTIONS)
+    back = reconstruct_regions(replace(data, pairs=pairs), regions=REGIONS[::-1], options=OPTIONS)
 
     assert_allclose(back.tau_ops_ns[::-1], forth.tau_ops_ns, rtol=1e-4)
     assert_allclose(back.background[::-1], forth.background, rtol=1e-3)
@@ -219,7 +219,7 @@ def test_pulls_of_lifetimes_are_standard_with_pairs_and_without():
         data, pairs = make_data(np.random.default_rng(100 + seed))
         for known in (True, False)[: 1 + seed % 2]:
             found = reconstruct_regions(
-                data, regions=REGIONS, options=OPTIONS, pairs=pairs if known else None
+                replace(data, pairs=pairs if known else None), regions=REGIONS, options=OPTIONS
             )
             assert np.all(found.status == FitStatus.OK)
             pulls[known].append((np.log(found.tau_ops_ns / TAU_NS))
@@ -234,7 +234,7 @@ def test_pulls_of_lifetimes_are_standard_with_pairs_and_without():
 def test_numbers_of_a_region_are_those_of_the_truth(toy):
     data, pairs = toy
 
-    found = reconstruct_regions(data, regions=REGIONS, options=OPTIONS, pairs=pairs)
+    found = reconstruct_regions(replace(data, pairs=pairs), regions=REGIONS, options=OPTIONS)
 
     assert np.all(np.abs(found.n_triplets - N_TRUE) < 4 * found.n_triplets_errors + 0.02 * N_TRUE)
     share = SHARE * SHAPES.ops_weight
@@ -246,7 +246,7 @@ def test_numbers_of_a_region_are_those_of_the_truth(toy):
 
 def test_maps_give_each_voxel_its_regions_numbers(toy):
     data, pairs = toy
-    found = reconstruct_regions(data, regions=REGIONS, options=OPTIONS, pairs=pairs)
+    found = reconstruct_regions(replace(data, pairs=pairs), regions=REGIONS, options=OPTIONS)
 
     maps = found.maps(GRID)
 
@@ -262,7 +262,9 @@ def test_a_region_without_events_has_a_status():
     data, pairs = make_data(np.random.default_rng(12))
     far = Sphere(name="far", centre_mm=(0.0, 0.0, 33.0), radius_mm=4.0)
 
-    found = reconstruct_regions(data, regions=(*REGIONS, far), options=OPTIONS, pairs=pairs)
+    found = reconstruct_regions(
+        replace(data, pairs=pairs), regions=(*REGIONS, far), options=OPTIONS
+    )
 
     assert found.status.tolist() == [FitStatus.OK] * 3 + [FitStatus.TOO_FEW_COUNTS]
     assert np.isnan(found.tau_ops_ns[3])
@@ -284,6 +286,4 @@ def test_bad_regions_are_errors(toy):
         reconstruct_regions(data, regions=REGIONS, options=OPTIONS, weights=np.ones(3, np.float32))
     other = replace(GRID, origin_mm=(0.0, 0.0, 0.0))
     with pytest.raises(DataError, match="pairs are on another grid"):
-        reconstruct_regions(
-            data, regions=REGIONS, options=OPTIONS, pairs=replace(pairs, grid=other)
-        )
+        replace(data, pairs=replace(pairs, grid=other))
