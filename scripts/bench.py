@@ -709,7 +709,7 @@ def image_data(n: int, grid: VoxelGrid, chunk: int = 5_000_000) -> ImageData:
 
 
 def bench_images() -> None:
-    """Maps of 234,375 voxels from a million triplets; baseline: component EM, 20 passes."""
+    """Make maps of 234,375 voxels from a million triplets; baseline: component EM, 20 passes."""
     grid = VoxelGrid.centred(shape=(75, 125, 25), voxel_mm=(4.0, 4.0, 4.0))
     data, options = image_data(1_000_000, grid), ReconOptions()
     methods = {

@@ -117,9 +117,9 @@ def _trace(
         g1 = g * f1
         g0 = g - g1
         w11, w01 = g1 * f2, g0 * f2
-        # Each product back to 32 bits: processors are slow at many products of 64.
-        along = _i4(base + _i4(_i4(j) * s0))
-        index[j] = _i4(along + _i4(_i4(i1 * s1) + _i4(i2 * s2)))
+        # Each step back to 32 bits: processors are slow at many products of 64.
+        index[j] = _i4(base + _i4(_i4(i1 * s1) + _i4(i2 * s2)))
+        base = _i4(base + s0)
         weight[j] = g0 - w01
         weight[MOST_PLANES + j] = g1 - w11
         weight[2 * MOST_PLANES + j] = w01
@@ -298,6 +298,57 @@ def back_project_ratio(
                         stride[2],
                     )  # fmt: skip
         log_sum[block] = total + math.log(product)
+
+
+@nb.njit(inline="always")
+def _spread_squares(
+    value: Any,
+    partial: SingleArray,
+    offset: int,
+    index: NDArray[np.int32],
+    weight: SingleArray,
+    n_plane: int,
+    s1: int,
+    s2: int,
+) -> None:
+    for j in range(n_plane):
+        i = np.int64(index[j]) + offset
+        partial[i] += value * weight[j] ** 2
+        partial[i + s1] += value * weight[MOST_PLANES + j] ** 2
+        partial[i + s2] += value * weight[2 * MOST_PLANES + j] ** 2
+        partial[i + s1 + s2] += value * weight[3 * MOST_PLANES + j] ** 2
+
+
+@nb.njit(parallel=True, **_JIT)
+def back_project_squares(
+    values: SingleArray,
+    shape: IntArray,
+    size: FloatArray,
+    sigma: float,
+    starts: IntArray,
+    point: SingleArray,
+    slope: SingleArray,
+    offset: IntArray,
+    partial: SingleArray,
+) -> None:
+    """Add each event's value times the squares of its weights; see `back_project`.
+
+    A voxel lies in one plane of the dominant axis, so that each weight is of one sample alone.
+    """
+    for block in nb.prange(len(starts)):  # a block adds only to its own stretch
+        index = np.empty(MOST_PLANES, np.int32)
+        weight = np.empty(_N_WEIGHT, np.float32)
+        for d in range(3):
+            axis, extent, stride, length = _axes(d, shape, size)
+            for n in range(starts[block, d, 0], starts[block, d, 1]):
+                if values[n] == 0.0:
+                    continue
+                n_plane = _trace(
+                    point, slope, n, axis, extent, stride, length, sigma, index, weight
+                )
+                _spread_squares(
+                    values[n], partial, offset[block], index, weight, n_plane, stride[1], stride[2]
+                )
 
 
 @nb.njit(parallel=True, cache=True)

@@ -1,6 +1,6 @@
 """Events in the order and the numbers that the projector wants."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -74,6 +74,39 @@ class ListMode:
         """Return the events of one time bin."""
         starts = self.starts[time_bin]
         return slice(int(starts[0, 0, 0]), int(starts[-1, -1, 1]))
+
+    def of_bins(self, first: int, stop: int) -> tuple["ListMode", IntArray]:
+        """Return the events of some time bins as those of one, and where they are here.
+
+        Parameters
+        ----------
+        first, stop : int
+            First time bin, and the one after the last.
+
+        Returns
+        -------
+        events : ListMode
+            The events, in the order of one time bin.
+        index : (n,) int array
+            Place of each among the events here.
+        """
+        starts = self.starts[first:stop]
+        part = [
+            np.repeat(np.arange(_N_BLOCK * 3), np.diff(of_bin, axis=-1).reshape(-1))
+            for of_bin in starts
+        ]
+        low = int(starts.min()) if starts.size else 0
+        key = np.concatenate([*part, np.zeros(0, np.int64)])
+        padded = np.asarray(self.grid.shape) + 2
+        index = low + _order(key, self.point[low : low + len(key)], padded)
+        edges = np.concatenate([[0], np.cumsum(np.bincount(key, minlength=_N_BLOCK * 3))])
+        return replace(
+            self,
+            point=self.point[index],
+            slope=self.slope[index],
+            row=self.row[index],
+            starts=np.stack([edges[:-1], edges[1:]], axis=1).reshape(1, _N_BLOCK, 3, 2),
+        ), index
 
 
 def require_fine_voxels(grid: VoxelGrid, sigma_mm: float) -> None:
@@ -186,6 +219,14 @@ def sort_events(
         ),
         n_outside=n_outside,
     )
+
+
+def _order(part: IntArray, point: NDArray[np.float32], padded: IntArray) -> IntArray:
+    """Return the order by part and, within it, by columns of voxels."""
+    n_column = padded[:2] // _CELL + 1
+    column = np.clip(point[:, :2].astype(np.int64) // _CELL, 0, n_column - 1)
+    key = (part * n_column[1] + column[:, 1]) * n_column[0] + column[:, 0]
+    return np.argsort(key, kind="stable")
 
 
 def _blocks(n_of_plane: IntArray) -> IntArray:

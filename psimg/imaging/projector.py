@@ -90,12 +90,12 @@ class Projector:
     def project(self, field: Field, *, time_bin: int | None = None) -> NDArray[np.float32]:
         """Return (N,) sums along the lines of events, zero for those of other time bins."""
         out = np.zeros(len(self.events), np.float32)
-        seen = self.blurred(field)
-        for starts in self._starts(time_bin):
-            _projector.project(
-                seen, self._shape, self._size, self.events.sigma_mm, starts,
-                self.events.point, self.events.slope, out,
-            )  # fmt: skip
+        # Events write only their own sums, so that the blocks of all time bins go at once.
+        starts = self.events.starts if time_bin is None else self.events.starts[time_bin]
+        _projector.project(
+            self.blurred(field), self._shape, self._size, self.events.sigma_mm,
+            starts.reshape(-1, 3, 2), self.events.point, self.events.slope, out,
+        )  # fmt: skip
         return out
 
     def back_project(self, values: NDArray[np.float32], *, time_bin: int | None = None) -> Field:
@@ -107,6 +107,21 @@ class Projector:
                 self.events.slope, self._offset, self._partial,
             )  # fmt: skip
         return self._merged()
+
+    def back_project_squares(self, values: NDArray[np.float32]) -> Field:
+        """Return the field of the sum over events of each one's value times its squared weights.
+
+        The weights are those of the lines alone, without the resolution kernel.
+        """
+        values = np.ascontiguousarray(values, np.float32)
+        if values.shape != (len(self.events),):
+            raise DataError(f"{values.shape} values for {len(self.events)} events")
+        for starts in self._starts(None):
+            _projector.back_project_squares(
+                values, self._shape, self._size, self.events.sigma_mm, starts, self.events.point,
+                self.events.slope, self._offset, self._partial,
+            )  # fmt: skip
+        return self._merge()
 
     def back_project_ratio(
         self,
@@ -166,9 +181,12 @@ class Projector:
         return starts if time_bin is None else starts[time_bin : time_bin + 1]
 
     def _merged(self) -> Field:
+        return self.blurred(self._merge())
+
+    def _merge(self) -> Field:
         out = np.empty(self.n_cell, np.float32)
         _projector.merge(
             self._partial, self.events.first_plane, self.events.stop_plane, self._offset,
             self._plane, out,
         )  # fmt: skip
-        return self.blurred(out)
+        return out

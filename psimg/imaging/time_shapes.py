@@ -59,6 +59,10 @@ class TimeShapes:
     """Share of the o-Ps group in the signal of all events."""
     ops_weight: float
     """o-Ps decays in one event of the o-Ps group."""
+    model: LifetimeModel
+    """The model that the shapes are of, its response known."""
+    calibration: SpectrumFit | None = None
+    """The fit of all events that the mixture of the fast decays is from."""
 
     def __post_init__(self) -> None:
         n_bin, n_node = len(self.fast), len(self.log_tau)
@@ -180,6 +184,8 @@ def make_shapes(
         start_tau_ns=tau,
         start_share=share,
         ops_weight=float(weight),
+        model=model,
+        calibration=calibration,
     )
 
 

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from psimg.core.columns import freeze
-from psimg.core.errors import SettingsError
+from psimg.core.errors import DataError, SettingsError
 from psimg.core.grid import VoxelGrid
 from psimg.core.maps import ParameterMaps
 from psimg.core.settings import SETTINGS_CONFIG
@@ -145,6 +145,8 @@ class ImageData:
             sensitivity=(np.float32, *self.grid.shape),
             activity_trace=(np.float64, n_pass),
         )
+        if self.pairs is not None and self.pairs.grid != self.grid:
+            raise DataError("pairs are on another grid than the triplets; sort both on the same")
 
     @property
     def grid(self) -> VoxelGrid:

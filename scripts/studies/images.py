@@ -13,8 +13,17 @@ from multiprocessing import get_context
 from pathlib import Path
 
 import numpy as np
-from six_spheres import ACTIVITY_MBQ, BODY, BODY_TAU_NS, CONTRAST, SHARE_OPS, SPHERES, TAU_OPS_NS
-from six_spheres_images import EDGES_NS, SIGMA_MM, prepared
+from six_spheres import (
+    ACTIVITY_MBQ,
+    BODY,
+    BODY_TAU_NS,
+    CONTRAST,
+    EDGES_NS,
+    SHARE_OPS,
+    SPHERES,
+    TAU_OPS_NS,
+)
+from six_spheres_images import SIGMA_MM, prepared
 
 from psimg.core.maps import FitStatus
 from psimg.imaging.values import ReconOptions
@@ -60,12 +69,11 @@ def run_seed(arguments):
     path = CACHE / f"seed_{seed}_{voxel_mm:g}.npz"
     if path.exists():
         return path
+    from psimg.imaging.component_maps import reconstruct_components
     from psimg.imaging.moment import reconstruct_moment
     from psimg.imaging.rate import reconstruct_rate
     from psimg.imaging.simple import reconstruct_simple
     from psimg.imaging.split import reconstruct_split
-
-    from psimg.imaging.component_maps import reconstruct_components
     from psimg.lifetime import fit_regions, fit_voxels
     from psimg.spectra import estimate_levels
 

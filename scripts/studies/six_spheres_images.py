@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 import numpy as np
-from six_spheres import BODY, CRT_NS, SELECT, SPHERES, acquire
+from six_spheres import BODY, CRT_NS, EDGES_NS, SELECT, SPHERES, acquire
 
 from psimg.core import FitStatus, Scanner, VoxelGrid
 from psimg.imaging.collect import LineCollector
@@ -20,12 +20,10 @@ from psimg.lifetime import (
 from psimg.spectra import (
     LifetimeSpectra,
     RegionCounter,
-    SpectrumOptions,
     VoxelCounter,
     measure_shape,
 )
 
-EDGES_NS = SpectrumOptions(start_ns=-10.0, stop_ns=20.0, step_ns=0.1).edges_ns
 SIGMA_MM = Scanner(
     name="own", radius_mm=410.0, length_mm=1060.0, crt_ns=CRT_NS, energy_fwhm=0.1
 ).sigma_point_mm
