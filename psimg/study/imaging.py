@@ -1,11 +1,8 @@
 """The images of a study: from the lines that were kept to maps."""
 
-import importlib
 import logging
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,11 +10,10 @@ from numpy.typing import NDArray
 from psimg.core.columns import freeze
 from psimg.core.errors import DataError, PsimgError, SettingsError
 from psimg.core.maps import FitStatus, ParameterMaps
-from psimg.imaging.bootstrap import bootstrap_errors, bootstrap_spread
 from psimg.imaging.prepare import prepare_images
 from psimg.imaging.resampling import resample_image
 from psimg.imaging.sensitivity import pair_sensitivity, prompt_sensitivity, read_attenuation
-from psimg.imaging.values import ImageData, ReconOptions, Reconstruction
+from psimg.imaging.values import ReconOptions
 from psimg.io.nifti import read_image_affine
 from psimg.lifetime.model import LifetimeModel
 from psimg.lifetime.values import SpectrumFit
@@ -26,29 +22,11 @@ from psimg.study.config import Study
 from psimg.study.lines import LineKeeper
 from psimg.study.reading import Progress
 from psimg.study.recon_files import prompt_energy_kev
+from psimg.study.recon_methods import METHODS, RegionRow, Request
 
 log = logging.getLogger(__name__)
 
 FloatArray = NDArray[np.float64]
-Weights = NDArray[np.float32]
-Passes = Callable[[int, int], None]
-
-_SEED = 1
-"""Of the replicates of the list mode: a run is the same every time."""
-
-
-@dataclass(frozen=True, eq=False, kw_only=True, slots=True)
-class RegionRow:
-    """What the likelihood of regions gives for one of them; NaN where there is no value."""
-
-    name: str
-    n_triplets: float
-    tau_ops_ns: float
-    tau_ops_error_ns: float
-    intensity_ops: float
-    intensity_ops_error: float
-    background_fraction: float
-    status: FitStatus
 
 
 @dataclass(frozen=True, eq=False, kw_only=True, slots=True)
@@ -84,22 +62,6 @@ class StudyImages:
             counts=(np.float32, *self.maps.grid.shape),
             trace=(np.float64, len(self.trace)),
         )
-
-
-@dataclass(frozen=True, eq=False, kw_only=True, slots=True)
-class _Request:
-    """What a method is given."""
-
-    study: Study
-    data: ImageData
-    options: ReconOptions
-    pair_share: float
-    guide: NDArray[np.float32] | None
-    progress: Passes
-
-
-_Made = tuple[Reconstruction, tuple[RegionRow, ...]]
-"""Maps, and the rows of ``regions``."""
 
 
 def reconstruct_study(
@@ -173,15 +135,15 @@ def reconstruct_study(
     n_pairs = 0 if data.pairs is None else len(data.pairs)
     if options.method != "regions":
         data = replace(data, pairs=None)  # they take as much memory as the rest
-    request = _Request(
-        study=study,
+    request = Request(
         data=data,
         options=options,
+        regions=study.regions,
         pair_share=pair_share,
         guide=None if guide is None else guide.astype(np.float32),
         progress=lambda done, total: progress("images", done, total),
     )
-    found, rows = _METHODS[options.method](request)
+    found, rows = METHODS[options.method](request)
     n_ok = int(np.count_nonzero(found.maps.status == FitStatus.OK))
     log.info("%s: %d of %d voxels have a value", options.method, n_ok, study.grid.n_voxel)
     return StudyImages(
@@ -242,129 +204,3 @@ def _sensitivities(study: Study) -> tuple[FloatArray | None, FloatArray | None]:
             "grid.centre_mm and [scanner]"
         )
     return (of_pair * of_prompt).astype(np.float64), of_prompt.astype(np.float64)
-
-
-def _activity(request: _Request) -> _Made:
-    """Return the image of annihilations, which was made on the way to the others."""
-    data, grid = request.data, request.data.grid
-    seen = data.activity.astype(np.float64) / request.pair_share
-    unit, activity = "counts", seen
-    if data.sensitivity is not None:
-        # On the scale of what is seen: only ratios of voxels mean something.
-        chance = data.sensitivity.astype(np.float64)
-        activity = np.where(chance > 0, seen / np.where(chance > 0, chance, 1.0), np.nan)
-        activity *= seen.sum() / np.nansum(activity)
-        unit = "1"
-    randoms = float(data.unrelated.sum(dtype=np.float64) + data.class_2.sum(dtype=np.float64))
-    n_true = max(len(data.triplets) - randoms, 0.0)
-    flat = activity.reshape(-1, 1)
-    found = Reconstruction(
-        maps=ParameterMaps(
-            grid=grid,
-            names=("activity",),
-            units=(unit,),
-            voxel=np.arange(grid.n_voxel),
-            values=flat,
-            errors=np.full(flat.shape, np.nan),
-            deviance=np.full(grid.n_voxel, np.nan),
-            ndf=0,
-            status=np.where(np.isfinite(flat[:, 0]), FitStatus.OK, FitStatus.TOO_FEW_COUNTS).astype(
-                np.uint8
-            ),
-        ),
-        counts=(seen * (n_true / max(float(seen.sum()), 1e-30))).astype(np.float32),
-        trace=np.zeros(0) if data.activity_trace is None else data.activity_trace,
-    )
-    return found, ()
-
-
-def _lifetimes(request: _Request) -> _Made:
-    """Return what one of the methods gives that reconstruct lifetimes voxel by voxel."""
-    options = request.options
-    module, name = _LIFETIMES[options.method]
-    reconstruct = getattr(importlib.import_module(f"psimg.imaging.{module}"), name)
-    further: dict[str, Any] = {}
-    if options.method in ("em", "penalised"):
-        further = {"penalised": options.method == "penalised", "guide": request.guide}
-
-    def once(weights: Weights | None, progress: Passes | None) -> Reconstruction:
-        found: Reconstruction = reconstruct(
-            request.data, options=options, weights=weights, progress=progress, **further
-        )
-        return found
-
-    if options.errors == "information":
-        return once(None, request.progress), ()
-    found = bootstrap_errors(
-        lambda weights: once(weights, None),
-        len(request.data.triplets),
-        replicates=options.replicates,
-        rng=np.random.default_rng(_SEED),
-        progress=request.progress,
-    )
-    return found, ()
-
-
-def _of_regions(request: _Request) -> _Made:
-    """Return the likelihood of regions, as maps and as rows."""
-    reconstruct = importlib.import_module("psimg.imaging.regions").reconstruct_regions
-    data, options, regions = request.data, request.options, request.study.regions
-
-    def once(weights: Weights | None) -> Any:
-        return reconstruct(
-            data, regions=regions, options=options, pairs=data.pairs, weights=weights
-        )
-
-    found = once(None)
-    if options.errors == "bootstrap":
-        names = {"n_triplets": "n_triplets_errors", "tau_ops_ns": "tau_ops_errors_ns",
-                 "intensity_ops": "intensity_ops_errors"}  # fmt: skip
-        spread = bootstrap_spread(
-            lambda weights: _columns(once(weights), names),
-            len(data.triplets),
-            replicates=options.replicates,
-            rng=np.random.default_rng(_SEED),
-            progress=request.progress,
-        )
-        spread = np.where(np.isfinite(_columns(found, names)), spread, np.nan)
-        found = replace(found, **dict(zip(names.values(), spread, strict=True)))
-    rows = tuple(
-        RegionRow(
-            name=region.name,
-            n_triplets=float(found.n_triplets[r]),
-            tau_ops_ns=float(found.tau_ops_ns[r]),
-            tau_ops_error_ns=float(found.tau_ops_errors_ns[r]),
-            intensity_ops=float(found.intensity_ops[r]),
-            intensity_ops_error=float(found.intensity_ops_errors[r]),
-            background_fraction=float(found.background[r]),
-            status=FitStatus(int(found.status[r])),
-        )
-        for r, region in enumerate(regions)
-    )
-    maps: ParameterMaps = found.maps(data.grid)
-    made = Reconstruction(
-        maps=maps,
-        counts=np.nan_to_num(maps.image("signal")).astype(np.float32),
-        trace=found.trace,
-    )
-    return made, rows
-
-
-def _columns(found: Any, names: dict[str, str]) -> FloatArray:
-    return np.stack([getattr(found, name) for name in names])
-
-
-_LIFETIMES = {
-    "rate": ("rate", "reconstruct_rate"),
-    "simple": ("simple", "reconstruct_simple"),
-    "moment": ("moment", "reconstruct_moment"),
-    "split": ("split", "reconstruct_split"),
-    "em": ("component_maps", "reconstruct_components"),
-    "penalised": ("component_maps", "reconstruct_components"),
-}
-"""Module and function of each method that gives lifetimes of voxels; loaded where it is used."""
-_METHODS: dict[str, Callable[[_Request], _Made]] = {
-    "mlem": _activity,
-    "regions": _of_regions,
-    **dict.fromkeys(_LIFETIMES, _lifetimes),
-}

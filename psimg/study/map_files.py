@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from psimg.core.maps import FitStatus
 from psimg.io.nifti import write_map
 from psimg.study.cells import cells
-from psimg.study.imaging import RegionRow
+from psimg.study.recon_methods import RegionRow
 from psimg.study.run import StudyResult
 
 MAKER = "psimg"
