@@ -114,7 +114,8 @@ class LineCollector:
         number = np.arange(self._n, self._n + len(rows))
         self._n += len(rows)
         keep = number % self._every == 0
-        self._parts.append((rows[keep], number[keep]))
+        # Only where some will be dropped later does it matter which each is.
+        self._parts.append((rows[keep], number[keep] if self._most is not None else number[:0]))
         self._kept += int(np.count_nonzero(keep))
         while self._most is not None and self._kept > self._most:
             self._every *= 2

@@ -10,7 +10,7 @@ from psimg.report.page import render_page
 from psimg.report.pictures import draw_all, map_images
 from psimg.report.recon import METHOD_WORDS
 from psimg.report.recon_figures import draw_convergence, has_convergence
-from psimg.report.slices import colour_limits
+from psimg.report.slices import MapImage, colour_limits
 
 TRACE = np.array([-1000.0, -900.0, -890.0, -889.5])
 
@@ -140,6 +140,18 @@ def test_a_scale_of_less_than_one_triplet_ends_at_the_largest(content_of):
     image = map_images(content_of())[0]
 
     assert colour_limits(image) == (0.0, 0.25)
+
+
+def test_the_colours_of_a_map_of_regions_reach_the_smallest_of_them():
+    tau = np.full((20, 20, 20), 2.0)
+    tau[3, 3, 3] = 4.0
+    errors = np.where(tau == 2.0, 0.01, 0.3)
+
+    image = MapImage(
+        name="tau_ops", title="", label="", image=tau, errors=errors, scale="value", least_span=1.0
+    )
+
+    assert colour_limits(image) == (2.0, 4.0)
 
 
 @pytest.mark.parametrize("trace", [TRACE, np.array([0.0, -5.0]), np.array([1.0, 3.0, 2.0, 2.0])])
