@@ -188,6 +188,7 @@ def _value_and_error(
             errors=factor * errors,
             scale="value",
             least_span=least_span,
+            by_region=content.recon is not None and content.recon.method == "regions",
         ),
         MapImage(
             name=f"{name}_error",

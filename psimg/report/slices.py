@@ -41,8 +41,6 @@ _LEFT, _BETWEEN, _TO_BAR, _BAR, _RIGHT = 0.66, 0.7, 0.2, 0.17, 1.05
 _BELOW, _ABOVE = 0.58, 0.66
 """Heights for labels and titles [inch]."""
 _FRAME = 0.6
-_FEW = 0.1
-"""Distinct values per voxel below which a map is one of regions."""
 
 
 @dataclass(frozen=True, eq=False, kw_only=True, slots=True)
@@ -63,6 +61,8 @@ class MapImage:
     ``value`` spans its noise with room to spare; a ``ratio`` is about one."""
     least_span: float = 0.0
     """Smallest difference that a ``value``'s colours span."""
+    by_region: bool = False
+    """Whether voxels have the values of some regions: a ``value``'s colours then reach all."""
 
     def __post_init__(self) -> None:
         shape = np.shape(self.image)
@@ -279,16 +279,15 @@ def colour_limits(drawn: MapImage) -> tuple[float, float]:
         low, high = np.percentile(values, (1, 99))
         return min(float(low), 0.9), max(float(high), 1.1)
     half = 0.5 * drawn.least_span
+    if drawn.by_region:
+        # None is an outlier, however few voxels it has.
+        middle = 0.5 * float(values.min() + values.max())
+        half = max(half, 3.0 * _typical_error(drawn), middle - float(values.min()))
+        return max(0.0, middle - half), middle + half
     if drawn.errors is not None:
         errors = drawn.errors[np.isfinite(drawn.image)]
         typical = _typical_error(drawn)
         half = max(half, 3.0 * typical)
-        distinct = np.unique(values)
-        if len(distinct) < _FEW * len(values):
-            # Regions of one value each: none is an outlier, however few voxels it has.
-            middle = 0.5 * float(distinct[0] + distinct[-1])
-            half = max(half, middle - float(distinct[0]))
-            return max(0.0, middle - half), middle + half
         values = values[errors <= typical] if np.any(errors <= typical) else values
     low, middle, high = (float(p) for p in np.percentile(values, (2, 50, 98)))
     half = max(half, middle - low, high - middle)

@@ -148,7 +148,7 @@ def test_the_colours_of_a_map_of_regions_reach_the_smallest_of_them():
     errors = np.where(tau == 2.0, 0.01, 0.3)
 
     image = MapImage(
-        name="tau_ops", title="", label="", image=tau, errors=errors, scale="value", least_span=1.0
+        name="tau_ops", title="", label="", image=tau, errors=errors, scale="value", by_region=True
     )
 
     assert colour_limits(image) == (2.0, 4.0)
