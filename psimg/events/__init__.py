@@ -1,7 +1,7 @@
 """From singles to annihilation points with a time difference."""
 
 from psimg.events.cuts import CutOptions, CutTriplets, cut_pairs, cut_triplets
-from psimg.events.locate import locate_pairs, locate_triplets
+from psimg.events.locate import locate_lines, locate_pairs, locate_triplets
 from psimg.events.offsets import OffsetOptions, Offsets, estimate_offsets
 from psimg.events.order import sort_chunks, with_last
 from psimg.events.pairs import (
@@ -54,6 +54,7 @@ __all__ = [
     "estimate_offsets",
     "find_pairs",
     "find_triplets",
+    "locate_lines",
     "locate_pairs",
     "locate_triplets",
     "measure_pairs",

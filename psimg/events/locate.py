@@ -59,8 +59,14 @@ def locate_triplets(triplets: Triplets, *, directions: bool = False) -> Lifetime
 
 def locate_pairs(pairs: Pairs) -> NDArray[np.float64]:
     """Return the (N, 3) most likely annihilation points of pairs, as of `locate_triplets` [mm]."""
+    return locate_lines(pairs)[0]
+
+
+def locate_lines(pairs: Pairs) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return the (N, 3) points of `locate_pairs` [mm] and the (N, 3) directions of the LORs."""
     first, second = pairs.position_mm[:, 0], pairs.position_mm[:, 1]
     offset = first - second
     length = np.sqrt(np.einsum("ij,ij->i", offset, offset))
     along = 0.5 * SPEED_OF_LIGHT_MM_NS * (pairs.time_ns[:, 1] - pairs.time_ns[:, 0]) / length
-    return np.asarray(0.5 * (first + second) + along[:, None] * offset)
+    point = 0.5 * (first + second) + along[:, None] * offset
+    return np.asarray(point), np.asarray(offset / length[:, None])

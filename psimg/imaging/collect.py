@@ -11,9 +11,7 @@ from psimg.core.grid import VoxelGrid
 from psimg.events.values import LifetimeEvents
 from psimg.imaging._projector import CUT
 
-_BYTES_OF_EVENT, _BYTES_OF_PAIR = 28, 24
-_IN_WORK = 3.0
-"""Times the memory of the events that sorting them takes at its height."""
+BYTES_OF_TRIPLET, _BYTES_OF_PAIR = 28, 24
 
 
 @dataclass(frozen=True, eq=False, kw_only=True, slots=True)
@@ -47,6 +45,9 @@ class LineCollector:
     kept so far is dropped and from then on every second is kept, and so on: an even share, the
     same for any size of chunk.
     """
+
+    IN_WORK = 3.0
+    """Times the memory of the lines that sorting them takes at its height."""
 
     def __init__(self, *, grid: VoxelGrid, sigma_mm: float, most: int | None = None) -> None:
         margin = CUT * sigma_mm
@@ -87,8 +88,8 @@ class LineCollector:
     @property
     def n_byte(self) -> int:
         """Memory that an image of what is kept so far will take at its height."""
-        width = _BYTES_OF_EVENT if self._most is None else _BYTES_OF_PAIR
-        return int(_IN_WORK * width * self._kept)
+        width = BYTES_OF_TRIPLET if self._most is None else _BYTES_OF_PAIR
+        return int(self.IN_WORK * width * self._kept)
 
     def lines(self) -> Lines:
         """Return what was kept, and let go of it."""

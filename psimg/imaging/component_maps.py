@@ -109,4 +109,5 @@ def reconstruct_components(
         ),
         counts=counts,
         trace=found.trace,
+        random_scale=found.random_scale,
     )

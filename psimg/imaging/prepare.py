@@ -47,6 +47,7 @@ def prepare_images(
     pairs: Lines | None,
     *,
     voxels: LifetimeSpectra,
+    edges_ns: FloatArray,
     model: LifetimeModel,
     calibration: SpectrumFit,
     unrelated: FloatArray | None,
@@ -71,7 +72,9 @@ def prepare_images(
     pairs : Lines, optional
         Located annihilation pairs.
     voxels : LifetimeSpectra
-        Spectra of the grid's voxels with their delayed windows.
+        Events of the grid's voxels with their delayed windows; one time bin is enough.
+    edges_ns : (B+1,) array
+        Edges of the spectrum of all events [ns].
     model, calibration : LifetimeModel, SpectrumFit
         The model with its response known, and the fit of all events in the grid.
     unrelated : (B,) array, optional
@@ -105,7 +108,7 @@ def prepare_images(
     grid = voxels.grid
     if grid is None:
         raise DataError("images are made on a grid; these spectra are of regions")
-    shapes = make_shapes(voxels.edges_ns, model=model, calibration=calibration, unrelated=unrelated)
+    shapes = make_shapes(edges_ns, model=model, calibration=calibration, unrelated=unrelated)
     sorted_triplets = sort_events(
         triplets.position_mm,
         triplets.direction,
@@ -128,7 +131,7 @@ def prepare_images(
         events = sorted_triplets
         inside = int(voxels.counts.sum(dtype=np.int64))
     projector = Projector(events, resolution_mm=options.resolution_mm)
-    field, _ = maximise_activity(
+    field, trace = maximise_activity(
         projector,
         iterations=options.activity_iterations,
         subsets=options.activity_subsets,
@@ -166,6 +169,7 @@ def prepare_images(
         unrelated=randoms.unrelated,
         class_2=randoms.class_2,
         level_known=level_known,
+        activity_trace=trace,
         sensitivity=None if sensitivity is None else np.asarray(sensitivity, np.float32),
         pairs=events if use_pairs else None,
     )

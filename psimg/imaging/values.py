@@ -129,10 +129,13 @@ class ImageData:
     finds it with the rest."""
     sensitivity: NDArray[np.float32] | None = None
     """(nx, ny, nz) relative chance that a triplet of each voxel is seen; None where uniform."""
+    activity_trace: NDArray[np.float64] | None = None
+    """(I,) log-likelihood of the image of pairs or triplets after each pass, up to a constant."""
     pairs: ListMode | None = None
     """All annihilation pairs; None where there are none beside the triplets."""
 
     def __post_init__(self) -> None:
+        n_pass = 0 if self.activity_trace is None else len(self.activity_trace)
         freeze(
             self,
             dt_ns=(np.float32, len(self.triplets)),
@@ -140,6 +143,7 @@ class ImageData:
             unrelated=(np.float32, *self.grid.shape),
             class_2=(np.float32, *self.grid.shape),
             sensitivity=(np.float32, *self.grid.shape),
+            activity_trace=(np.float64, n_pass),
         )
         if self.pairs is not None and self.pairs.grid != self.grid:
             raise DataError("pairs are on another grid than the triplets; sort both on the same")
@@ -160,6 +164,8 @@ class Reconstruction:
     """(nx, ny, nz) true triplets expected of each voxel."""
     trace: NDArray[np.float64]
     """(I,) log-likelihood after each pass, up to a constant."""
+    random_scale: float | None = None
+    """Factor on the unrelated randoms that was found; None where the method looks for none."""
 
     def __post_init__(self) -> None:
         freeze(self, counts=(np.float32, *self.maps.grid.shape),

@@ -21,6 +21,7 @@ from psimg.report.randoms import (
     region_rows,
     window_words,
 )
+from psimg.report.recon import METHOD_WORDS, made_from, recon_rows
 from psimg.report.words import (
     NO_VALUE,
     STATUS_MEANING,
@@ -35,6 +36,13 @@ if TYPE_CHECKING:
     from psimg.report.pictures import Picture
 
 log = logging.getLogger(__name__)
+
+_QUANTITIES = {
+    "tau_ops": "mean life of o-Ps",
+    "mean_lifetime": "mean lifetime of positrons",
+    "activity": "value of the activity",
+}
+"""What voxels have a value of, by the name of the map."""
 
 
 def write_report(
@@ -101,6 +109,10 @@ def render_page(content: ReportContent, pictures: "tuple[Picture, ...]") -> str:
         content=content,
         pictures=pictures,
         fitted_voxels=_fitted_voxels(content),
+        recon=content.recon,
+        method=None if content.recon is None else METHOD_WORDS[content.recon.method],
+        made_from="" if content.recon is None else made_from(content.recon),
+        recon_rows=[] if content.recon is None else recon_rows(content.recon),
         response=_response(content),
         class_rows=class_rows(content.randoms),
         region_rows=region_rows(content.randoms),
@@ -129,12 +141,17 @@ def _fitted_voxels(content: ReportContent) -> dict[str, Any]:
         "n_fitted": int(np.count_nonzero(fitted)),
         # Not len(maps): a voxel may hold events of the delayed windows alone.
         "n_with_events": int(np.count_nonzero(content.counts_image)),
+        "n_empty": maps.grid.n_voxel
+        - (len(maps) if content.recon else int(np.count_nonzero(content.counts_image))),
         "n_voxel": maps.grid.n_voxel,
     }
-    if fitted.any() and "tau_ops" in maps.names:
-        tau = maps.column("tau_ops")
-        found["tau_ops_ns"] = float(np.median(maps.values[fitted, tau]))
-        found["tau_ops_error_ns"] = float(np.median(maps.errors[fitted, tau]))
+    name = next((name for name in _QUANTITIES if name in maps.names), None)
+    found["what"] = _QUANTITIES.get(name or "", "value")
+    if name is not None and name != "activity" and fitted.any():
+        values, errors = (a[fitted, maps.column(name)] for a in (maps.values, maps.errors))
+        found["median_ns"] = float(np.median(values))
+        known = errors[np.isfinite(errors)]
+        found["median_error_ns"] = float(np.median(known)) if len(known) else np.nan
     return found
 
 
@@ -164,8 +181,11 @@ def _response(content: ReportContent) -> dict[str, Any]:
 
 
 def _voxels_by_status(content: ReportContent) -> list[tuple[FitStatus, int]]:
-    with_events = content.counts_image.reshape(-1)[content.maps.voxel] > 0
-    found = Counter(content.maps.status[with_events].tolist())
+    status = content.maps.status
+    if content.recon is None:
+        # A voxel may hold events of the delayed windows alone.
+        status = status[content.counts_image.reshape(-1)[content.maps.voxel] > 0]
+    found = Counter(status.tolist())
     return [(status, found[status]) for status in FitStatus]
 
 

@@ -14,6 +14,8 @@ from psimg.report.content import ReportContent
 from psimg.report.drawing import png
 from psimg.report.figures import draw_signals, draw_spectrum
 from psimg.report.random_figures import draw_delayed, draw_randoms
+from psimg.report.recon import METHOD_WORDS, convergence_title
+from psimg.report.recon_figures import draw_convergence, has_convergence
 from psimg.report.slices import MapImage, draw_slices, find_slices
 from psimg.report.words import STATUS_WORDS
 
@@ -23,7 +25,7 @@ class Picture:
     """One figure as a file."""
 
     kind: str
-    """``signals``, ``calibration``, ``randoms``, ``region`` or ``map``."""
+    """``signals``, ``calibration``, ``randoms``, ``region``, ``convergence`` or ``map``."""
     name: str
     """Of its file, without the suffix; safe whatever the names of the user."""
     description: str
@@ -79,17 +81,17 @@ def file_name(position: int, name: str) -> str:
 
 
 def map_images(content: ReportContent) -> tuple[MapImage, ...]:
-    """Return the maps that hold a value somewhere, the counts first."""
+    """Return the maps that hold a value somewhere, that of events or triplets first."""
     maps = content.maps
-    images = [
-        MapImage(
-            name="counts",
-            title="Events in the spectrum of each voxel",
-            label="events per voxel [counts]",
-            image=content.counts_image.astype(np.float64),
-            scale="count",
+    images = [*_amounts(content)]
+    if "mean_lifetime" in maps.names:
+        images += _value_and_error(
+            content,
+            "mean_lifetime",
+            "Mean lifetime of all positrons",
+            "mean lifetime [ns]",
+            least_span=0.3,
         )
-    ]
     if "tau_ops" in maps.names:
         images += _value_and_error(
             content, "tau_ops", "Mean life of o-Ps", "$\\tau$(o-Ps) [ns]", least_span=1.0
@@ -104,15 +106,7 @@ def map_images(content: ReportContent) -> tuple[MapImage, ...]:
             least_span=20.0,
         )
     if "background" in maps.names:
-        images.append(
-            MapImage(
-                name="background",
-                title="Background: random triplets in the spectrum of each voxel",
-                label="background per voxel [counts]",
-                image=maps.image("background"),
-                scale="amount",
-            )
-        )
+        images.append(_background(content))
     images.append(
         MapImage(
             name="deviance",
@@ -123,6 +117,56 @@ def map_images(content: ReportContent) -> tuple[MapImage, ...]:
         )
     )
     return tuple(image for image in images if np.isfinite(image.image).any())
+
+
+def _amounts(content: ReportContent) -> Iterator[MapImage]:
+    maps, recon = content.maps, content.recon
+    if "activity" in maps.names:
+        counted = maps.unit("activity") == "counts"
+        yield MapImage(
+            name="activity",
+            title="Activity: annihilation pairs of each voxel that are seen"
+            if counted
+            else "Activity of each voxel, on any scale",
+            label="pairs per voxel" if counted else "activity",
+            image=maps.image("activity"),
+            scale="amount",
+        )
+    elif recon is not None:
+        yield MapImage(
+            name="counts",
+            title="True triplets expected of each voxel",
+            label="triplets per voxel",
+            image=recon.triplets_image.astype(np.float64),
+            scale="amount",
+        )
+    else:
+        yield MapImage(
+            name="counts",
+            title="Events in the spectrum of each voxel",
+            label="events per voxel [counts]",
+            image=content.counts_image.astype(np.float64),
+            scale="count",
+        )
+
+
+def _background(content: ReportContent) -> MapImage:
+    maps = content.maps
+    if maps.unit("background") == "counts":
+        return MapImage(
+            name="background",
+            title="Background: random triplets in the spectrum of each voxel",
+            label="background per voxel [counts]",
+            image=maps.image("background"),
+            scale="amount",
+        )
+    return MapImage(
+        name="background",
+        title="Background: share of random triplets",
+        label="background [%]",
+        image=100.0 * maps.image("background"),
+        scale="amount",
+    )
 
 
 def _value_and_error(
@@ -203,8 +247,21 @@ def _randoms(content: ReportContent) -> Iterator[_Plan]:
 
 
 def _maps(content: ReportContent) -> Iterator[_Plan]:
+    recon = content.recon
+    if recon is not None and has_convergence(recon.trace):
+        yield _Plan(
+            kind="convergence",
+            name="convergence",
+            description="Change of the log-likelihood in each pass",
+            draw=partial(
+                draw_convergence,
+                recon.trace,
+                title=convergence_title(recon),
+                step=METHOD_WORDS[recon.method].step,
+            ),
+        )
     voxel = find_slices(_where_to_cut(content))
-    for image in map_images(content):
+    for first, image in enumerate(map_images(content)):
         yield _Plan(
             kind="map",
             name=f"map-{image.name}",
@@ -215,12 +272,13 @@ def _maps(content: ReportContent) -> Iterator[_Plan]:
                 grid=content.maps.grid,
                 regions=content.regions,
                 voxel=voxel,
-                number_regions=image.name == "counts",
+                number_regions=first == 0,
             ),
         )
 
 
-def _where_to_cut(content: ReportContent) -> NDArray[np.uint32]:
+def _where_to_cut(content: ReportContent) -> NDArray[np.floating] | NDArray[np.uint32]:
     """Return the events of the voxels that have a value; of all where none has."""
     fitted = content.maps.status_image() == FitStatus.OK
-    return np.where(fitted, content.counts_image, 0) if fitted.any() else content.counts_image
+    counts = content.counts_image if content.recon is None else content.recon.triplets_image
+    return np.where(fitted, counts, 0) if fitted.any() else counts

@@ -67,7 +67,7 @@ class MapImage:
         freeze(self, image=(np.float64, *shape), errors=(np.float64, *shape))
 
 
-def find_slices(counts: NDArray[np.uint32]) -> tuple[int, int, int]:
+def find_slices(counts: NDArray[np.uint32] | NDArray[np.floating]) -> tuple[int, int, int]:
     """Return the voxel through which to cut: along each axis, the plane with the most events.
 
     Of planes that equal it within its Poisson noise, the one nearest to the centre of all events.
@@ -268,7 +268,8 @@ def colour_limits(drawn: MapImage) -> tuple[float, float]:
     if not len(values):
         return 0.0, 1.0
     if drawn.scale in ("count", "amount"):
-        return 0.0, max(float(values.max()), 1.0)
+        high = float(values.max())
+        return 0.0, high if high > 1.0 or (drawn.scale == "amount" and high > 0.0) else 1.0
     if drawn.scale == "error":
         high = float(np.percentile(values, 95))
         return 0.0, high if high > 0 else 1.0

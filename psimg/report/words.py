@@ -17,7 +17,8 @@ STATUS_WORDS = {
 
 STATUS_MEANING = {
     FitStatus.OK: "The fit converged inside its bounds; values and errors are given.",
-    FitStatus.TOO_FEW_COUNTS: "Fewer events than fit.min_counts; nothing was fitted.",
+    FitStatus.TOO_FEW_COUNTS: "Fewer events than fit.min_counts, or in an image fewer "
+    "true triplets than recon.min_counts; nothing was fitted.",
     FitStatus.NOT_CONVERGED: "The fit stopped before the best values were found; none are given.",
     FitStatus.AT_BOUND: "The data fit best with the o-Ps mean life at a bound of its range, "
     "without o-Ps or without anything else; a mean life would mean nothing, and none is given.",

@@ -75,6 +75,7 @@ def find_cells(
     size: NDArray[np.float64],
     shape: NDArray[np.float64],
     edges: NDArray[np.float64],
+    joined: int,
     width: int,
     cell: NDArray[np.int64],
     total: NDArray[np.int64],
@@ -84,14 +85,15 @@ def find_cells(
 
     position : (N, 3) [mm]; dt : (N,) [ns]; window : (N,) positions in ``kinds``, which holds a
     `WindowKind` each; low, size, shape : (3,) lowest corner, voxel size [mm] and shape of the grid;
-    edges : (B+1,) [ns]; width : cells of a voxel; cell : (N,) receives the cells, -1 where there is
-    none; total : (T, 4, B) counts all events in the grid by kind; outside : (T, 2) counts the
-    prompt-window events outside the grid, and those inside it but outside the edges. Each of T
-    threads has its own row.
+    edges : (B+1,) [ns]; joined : time bins that share a cell; width : cells of a voxel; cell : (N,)
+    receives the cells, -1 where there is none; total : (T, 4, B) counts all events in the grid by
+    kind; outside : (T, 2) counts the prompt-window events outside the grid, and those inside it but
+    outside the edges. Each of T threads has its own row.
     """
     n_event, n_part, n_bin = len(dt), len(total), len(edges) - 1
     n_piece = (n_event + PIECE - 1) // PIECE
     per_ns = n_bin / (edges[n_bin] - edges[0])
+    n_cell = (n_bin + joined - 1) // joined
     for part in nb.prange(n_part):  # a part writes only its own rows
         voxels = np.empty(PIECE)
         for piece in range(part, n_piece, n_part):
@@ -106,7 +108,7 @@ def find_cells(
                 cell[e] = -1
                 if voxel >= 0 and 0 <= b < n_bin:
                     total[part, kind, b] += 1
-                    cell[e] = voxel * width + (b if kind == 0 else n_bin + kind - 1)
+                    cell[e] = voxel * width + (b // joined if kind == 0 else n_cell + kind - 1)
                 elif kind == 0:
                     outside[part, 1 if voxel >= 0 else 0] += 1
 

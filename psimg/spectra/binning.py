@@ -70,13 +70,17 @@ class VoxelCounter:
         grid: VoxelGrid,
         edges_ns: NDArray[np.float64],
         windows: Sequence[Window] = PROMPT_ONLY,
+        joined: bool = False,
     ) -> None:
+        """Start empty; with ``joined``, voxels have one time bin, between the outer edges."""
         n_bin, n_thread = len(edges_ns) - 1, nb.get_num_threads()
         self._grid = grid
         self._edges = np.ascontiguousarray(edges_ns, dtype=np.float64)
+        self._voxel_edges = self._edges[[0, -1]] if joined else self._edges
+        self._joined = n_bin if joined else 1
         self._kinds = kinds_of(windows)
         self._n_sets = n_sets_of(windows)
-        self._width = n_bin + (N_DELAYED_KINDS if any(self._n_sets) else 0)
+        self._width = len(self._voxel_edges) - 1 + (N_DELAYED_KINDS if any(self._n_sets) else 0)
         self._counts: _binning.UintArray | None
         self._counts = np.zeros(grid.n_voxel * self._width, np.uint16)
         self._n_share = 1 << (n_thread - 1).bit_length()
@@ -104,6 +108,7 @@ class VoxelCounter:
             np.asarray(self._grid.voxel_mm, dtype=np.float64),
             np.asarray(self._grid.shape, dtype=np.float64),
             self._edges,
+            self._joined,
             self._width,
             cell,
             self._total,
@@ -126,7 +131,7 @@ class VoxelCounter:
         DataError
             If the spectra were given before.
         """
-        counts, n_bin = self._open_counts(), len(self._edges) - 1
+        counts, n_bin = self._open_counts(), len(self._voxel_edges) - 1
         self._counts = None
         filled = np.empty(self._grid.n_voxel, np.bool_)
         _binning.find_filled(counts, self._width, filled)
@@ -136,7 +141,7 @@ class VoxelCounter:
         # Nothing else sees the array; what lies behind the packed rows goes back to the system.
         counts.resize(len(voxel) * n_bin, refcheck=False)
         return LifetimeSpectra(
-            edges_ns=self._edges,
+            edges_ns=self._voxel_edges,
             counts=counts.reshape(len(voxel), n_bin),
             delayed=delayed[:, :, None],
             n_sets=self._n_sets,

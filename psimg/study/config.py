@@ -2,7 +2,7 @@
 
 import glob
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ from psimg.io.mapping import ColumnSpec
 from psimg.io.nifti import read_mask
 from psimg.io.timing_table import read_timing_table
 from psimg.lifetime.model import Component, Response, require_free_ops, require_windows
+from psimg.study.recon_files import ReconFiles, find_recon_files, require_recon
 from psimg.study.sections import REGION_SPECS, MaskSpec, StudyFile
 from psimg.study.settings_file import Layout, check_settings, of_file, read_toml
 
@@ -49,6 +50,8 @@ class Study:
     """The timing table, where the study names one."""
     timing: TimingTable | None = None
     """What the timing table holds."""
+    recon_files: ReconFiles = field(default_factory=ReconFiles)
+    """The files that ``[recon]`` names."""
 
 
 def read_study(path: Path | str, *, with_timing: bool = True) -> Study:
@@ -173,13 +176,15 @@ def _prepare(path: Path, settings: StudyFile, with_timing: bool) -> Study:
                 f"which spans {_box(grid.low_mm, grid.high_mm)} mm; move it, or enlarge [grid]"
             )
     _require_crystals(settings)
+    scanner = settings.scanner.scanner()
+    require_recon(settings, grid, scanner)
     timing = settings.input.timing if with_timing else None
     timing_path = None if timing is None else base / timing
     return Study(
         path=path,
         settings=settings,
         files=files,
-        scanner=settings.scanner.scanner(),
+        scanner=scanner,
         grid=grid,
         regions=regions,
         object=_named("object", settings, regions),
@@ -187,6 +192,7 @@ def _prepare(path: Path, settings: StudyFile, with_timing: bool) -> Study:
         directory=Path(os.path.normpath(base / settings.output.directory)),
         timing_path=timing_path,
         timing=None if timing_path is None else read_timing_table(timing_path),
+        recon_files=find_recon_files(base, settings.recon),
     )
 
 

@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,16 +22,20 @@ from numpy.typing import NDArray
 from psimg.core.errors import FileError
 from psimg.core.maps import FitStatus
 from psimg.events.values import Origin
-from psimg.io.nifti import write_map
 from psimg.io.spectra_files import write_spectra_npz, write_spectra_root
 from psimg.lifetime.randoms import RandomsSummary
 from psimg.lifetime.values import SpectrumFit
+from psimg.study.cells import cells
+from psimg.study.imaging import StudyImages
+from psimg.study.map_files import write_maps, write_region_likelihood
 from psimg.study.run import StudyResult
+
+if TYPE_CHECKING:
+    from psimg.report import ReportRecon
 
 log = logging.getLogger(__name__)
 
 SUMMARY = "summary.json"
-_MAKER = "psimg"
 _DELAYED = ("delayed_prompt", "delayed_photon", "delayed_both")
 """The kinds of delayed windows, in the order of `WindowKind`."""
 
@@ -135,13 +139,15 @@ def write_outputs(result: StudyResult, directory: Path, *, log_text: str) -> Non
     created = datetime.now(UTC).isoformat(timespec="seconds")
     if "nifti" in formats:
         (directory / "maps").mkdir()
-        _write_maps(result, directory / "maps", created)
+        write_maps(result, directory / "maps", created)
     curves = {fit.name: _curves(result, row, fit) for row, fit in enumerate(result.regions)}
     if "npz" in formats:
         write_spectra_npz(directory / "spectra.npz", curves, result.spectra.edges_ns)
     if "root" in formats:
         write_spectra_root(directory / "spectra.root", curves, result.spectra.edges_ns)
     _write_regions(result, directory / "regions.csv")
+    if result.images is not None and result.images.regions:
+        write_region_likelihood(result.images.regions, directory / "regions_recon.csv")
     if "report" in formats:
         _write_report(result, directory, created)
     summary = _summary(result, created)
@@ -177,64 +183,37 @@ def _write_report(result: StudyResult, directory: Path, created: str) -> None:
         p_values=result.p_values,
         regions=study.regions,
         maps=result.maps,
-        counts_image=_counts_image(result),
+        counts_image=result.counts_image,
+        recon=None if result.images is None else _report_recon(result.images),
     )
     write_report(directory, content)
 
 
-def _counts_image(result: StudyResult) -> NDArray[np.uint32]:
-    image = np.zeros(result.study.grid.n_voxel, np.uint32)
-    image[result.maps.voxel] = result.counts_per_voxel
-    return image.reshape(result.study.grid.shape)
+def _report_recon(images: StudyImages) -> "ReportRecon":
+    """Return what the report says of how an image was made."""
+    from psimg.report import ReportRecon, ReportRegion
 
-
-def _bound_image(result: StudyResult) -> NDArray[np.float64]:
-    image = np.full(result.study.grid.n_voxel, np.nan)
-    image[result.maps.voxel] = result.bound_ns
-    return image.reshape(result.study.grid.shape)
-
-
-def _write_maps(result: StudyResult, directory: Path, created: str) -> None:
-    maps = result.maps
-    images: dict[str, tuple[str, str, NDArray[Any]]] = {
-        "tau_ops": ("ns", "mean life of o-Ps", maps.image("tau_ops")),
-        "tau_ops_error": ("ns", "standard error of tau_ops", maps.error_image("tau_ops")),
-        "tau_ops_bound": (
-            "ns",
-            "smallest error of tau_ops that the voxel's events allow (Cramer-Rao)",
-            _bound_image(result),
-        ),
-        "intensity_ops": ("1", "share of positrons in o-Ps", maps.image("intensity_ops")),
-        "intensity_ops_error": (
-            "1",
-            "standard error of intensity_ops",
-            maps.error_image("intensity_ops"),
-        ),
-        "counts": ("counts", "events in the spectrum of the voxel", _counts_image(result)),
-        "background": ("counts", "random triplets in the spectrum", maps.image("background")),
-        "deviance": ("1", f"Poisson deviance of the fit, {maps.ndf} ndf", maps.deviance_image()),
-        "status": ("1", "how the fit ended", maps.status_image()),
-    }
-    for name, end in (("tau_ops_low", "lower"), ("tau_ops_high", "upper")):
-        if name in maps.names:
-            meaning = f"{end} end of the 68 % profile interval of tau_ops"
-            images[name] = ("ns", meaning, maps.image(name))
-    study = result.study
-    for name, (unit, meaning, image) in images.items():
-        sidecar: dict[str, Any] = {
-            "Name": name,
-            "Units": unit,
-            "Description": meaning,
-            "Study": study.settings.study.name,
-            "Isotope": study.settings.study.isotope,
-            "InputSha256": list(result.input_sha256),
-            "Created": created,
-            "SoftwareName": _MAKER,
-            "SoftwareVersion": importlib.metadata.version("psimg"),
-        }
-        if name == "status":
-            sidecar["Levels"] = {str(s.value): s.name.lower() for s in FitStatus}
-        write_map(directory, name, image, study.grid, sidecar=sidecar)
+    options = images.options
+    return ReportRecon(
+        method=options.method,
+        n_triplets=images.n_triplets,
+        n_pairs=images.n_pairs,
+        pair_share=images.pair_share,
+        iterations=options.iterations,
+        subsets=options.subsets,
+        activity=options.activity,
+        sensitivity=options.sensitivity,
+        activity_iterations=options.activity_iterations,
+        activity_subsets=options.activity_subsets,
+        n_unrelated=images.n_unrelated,
+        n_class_2=images.n_class_2,
+        random_scale=images.random_scale,
+        replicates=options.replicates if options.errors == "bootstrap" else 0,
+        min_counts=options.min_counts,
+        trace=images.trace,
+        triplets_image=images.counts,
+        regions=[ReportRegion(**asdict(row)) for row in images.regions],
+    )
 
 
 def _curves(result: StudyResult, row: int, fit: SpectrumFit) -> dict[str, NDArray[np.float64]]:
@@ -261,13 +240,8 @@ def _write_regions(result: StudyResult, path: Path) -> None:
                 fit.background_fraction,
                 fit.deviance,
             )
-            row = [fit.name, fit.n_events, *_cells(*numbers), fit.ndf, fit.status.name.lower()]
-            writer.writerow([*row, *_cells(p_value, *fit.interval("tau_ops_ns"))])
-
-
-def _cells(*numbers: float) -> list[str]:
-    """Return numbers as text; empty where there is no value: a spreadsheet reads NaN as a word."""
-    return [f"{x:.8g}" if math.isfinite(x) else "" for x in numbers]
+            row = [fit.name, fit.n_events, *cells(*numbers), fit.ndf, fit.status.name.lower()]
+            writer.writerow([*row, *cells(p_value, *fit.interval("tau_ops_ns"))])
 
 
 def settings_as_used(result: StudyResult) -> dict[str, Any]:
@@ -296,7 +270,7 @@ def _summary(result: StudyResult, created: str) -> dict[str, Any]:
     calibration = result.calibration
     response = result.model.response
     packages = ("psimg", "numpy", "numba", "scipy", "iminuit", "uproot", "nibabel")
-    n_voxel = int(np.count_nonzero(result.counts_per_voxel))
+    n_voxel = int(np.count_nonzero(result.counts_image))
     summary = {
         "study": result.study.settings.study.name,
         "created": created,
@@ -317,6 +291,7 @@ def _summary(result: StudyResult, created: str) -> dict[str, Any]:
             "ndf": calibration.ndf,
         },
         "randoms": _randoms(result.randoms),
+        "recon": _recon(result),
         "warnings": list(result.warnings),
         "seconds": result.seconds,
         "peak_memory_mb": peak_memory_mb(),
@@ -360,6 +335,29 @@ def _randoms(randoms: RandomsSummary) -> dict[str, Any]:
         "tau_ops_error_ns": randoms.tau_ops_error_ns,
         "tau_ops_four_set_ns": randoms.tau_ops_four_set_ns,
         "tau_ops_four_set_error_ns": randoms.tau_ops_four_set_error_ns,
+    }
+
+
+def _recon(result: StudyResult) -> dict[str, Any]:
+    """Return how the maps were made; of a histogram there is nothing else to say."""
+    images = result.images
+    if images is None:
+        return {"method": result.study.settings.recon.method}
+    options = images.options
+    of_activity = options.method == "mlem"
+    return {
+        "method": options.method,
+        "iterations": options.activity_iterations if of_activity else options.iterations,
+        "subsets": options.activity_subsets if of_activity else options.subsets,
+        "activity": options.activity,
+        "n_triplets": images.n_triplets,
+        "n_pairs": images.n_pairs,
+        "pair_share": images.pair_share,
+        "n_unrelated": images.n_unrelated,
+        "n_class_2": images.n_class_2,
+        "random_scale": images.random_scale,
+        "log_likelihood": images.trace.tolist(),
+        "seconds": result.seconds["images"],
     }
 
 

@@ -1,6 +1,5 @@
 """From files to counts: a study's events, chunk by chunk, into spectra of voxels and regions."""
 
-import os
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
@@ -10,9 +9,9 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from psimg.core.errors import DataError, FileError, SettingsError
+from psimg.core.errors import DataError, FileError
 from psimg.events.cuts import cut_pairs, cut_triplets
-from psimg.events.locate import locate_pairs, locate_triplets
+from psimg.events.locate import locate_lines, locate_triplets
 from psimg.events.order import with_last
 from psimg.events.select import Carry, FoundTriplets, find_triplets, within_windows
 from psimg.events.values import LifetimeEvents, Origin, Pairs, Singles, Triplets
@@ -23,6 +22,8 @@ from psimg.spectra.region_binning import RegionCounter
 from psimg.spectra.signal import SignalSpectrum
 from psimg.study.config import Study
 from psimg.study.ledger import COUNT_OF_RULE
+from psimg.study.lines import LineKeeper, keep_lines
+from psimg.study.memory import require_memory
 from psimg.study.singles import sorted_singles
 
 Progress = Callable[[str, int, int | None], None]
@@ -39,6 +40,8 @@ class Tally:
     regions: RegionCounter
     pairs: PairCounter | None
     """Located pairs per voxel, where the background asks for them."""
+    lines: LineKeeper | None = None
+    """List mode, where an image is made of it."""
     signals: SignalSpectrum | None = None
     truth: NDArray[np.int64] | None = None
     """(4, B) events in the grid by `Origin`, where the singles know their decay."""
@@ -55,33 +58,30 @@ class Tally:
             self.seconds[stage] = self.seconds.get(stage, 0.0) + time.perf_counter() - start
 
 
-def start_tally(study: Study) -> Tally:
-    """Return an empty tally; `SettingsError` if the grid's histogram exceeds the memory."""
+def start_tally(study: Study, files: list[InputFile]) -> Tally:
+    """Return an empty tally; `SettingsError` if what the study asks for exceeds the memory."""
     edges = study.settings.spectrum.edges_ns
     windows = study.settings.select.windows
-    _require_memory(study.grid.n_voxel * (len(edges) - 1) * 2, study)  # a cell has 16 bits
+    lines = keep_lines(study, files)
+    if lines is None:
+        n_bin = len(edges) - 1
+        require_memory(
+            study.grid.n_voxel * n_bin * 2,  # a cell has 16 bits
+            study,
+            what=f"{n_bin} time bins",
+            remedy="use larger voxels or wider bins",
+        )
     return Tally(
         study=study,
         edges=edges,
-        voxels=VoxelCounter(grid=study.grid, edges_ns=edges, windows=windows),
+        # An image is made of lines: of voxels it needs to know how many events there are.
+        voxels=VoxelCounter(
+            grid=study.grid, edges_ns=edges, windows=windows, joined=lines is not None
+        ),
         regions=RegionCounter(regions=study.regions, edges_ns=edges, windows=windows),
         pairs=None if study.settings.model.background == "flat" else PairCounter(study.grid),
+        lines=lines,
     )
-
-
-def _require_memory(n_byte: int, study: Study) -> None:
-    try:
-        present = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    except (AttributeError, ValueError, OSError):
-        return
-    if n_byte > present:
-        shape = " x ".join(str(n) for n in study.grid.shape)
-        raise SettingsError(
-            f"{study.path}: a grid of {shape} voxels with "
-            f"{len(study.settings.spectrum.edges_ns) - 1} time bins needs "
-            f"{n_byte / 1e9:.1f} GB and the machine has {present / 1e9:.1f} GB; use larger "
-            "voxels or wider bins"
-        )
 
 
 def read_files(run: Tally, files: list[InputFile], progress: Progress, chunk_rows: int) -> None:
@@ -140,7 +140,7 @@ def _from_singles(run: Tally, file: InputFile, chunks: Iterable[Singles]) -> Non
                     options=options,
                     carry=carry,
                     last=last,
-                    with_pairs=run.pairs is not None,
+                    with_pairs=_wants_pairs(run),
                 )
                 carry = found.carry
             run.counts["n_singles"] += len(singles)
@@ -169,14 +169,24 @@ def _count_dropped(run: Tally, found: FoundTriplets) -> None:
             run.truth = np.zeros((len(Origin), len(run.edges) - 1), np.int64)
 
 
+def _wants_pairs(run: Tally) -> bool:
+    return run.pairs is not None or (run.lines is not None and run.lines.pairs is not None)
+
+
 def _count_pairs(run: Tally, pairs: Pairs | None) -> None:
-    if pairs is None or run.pairs is None:
+    if pairs is None:
         return
     with run.timed("locate"):
         rules = run.study.settings.select
-        point = locate_pairs(cut_pairs(pairs, options=rules, through=run.study.through))
+        point, direction = locate_lines(cut_pairs(pairs, options=rules, through=run.study.through))
         target = run.study.object
-        run.pairs.add(point if target is None else point[target.contains(point)])
+        if target is not None:
+            inside = target.contains(point)
+            point, direction = point[inside], direction[inside]
+        if run.pairs is not None:
+            run.pairs.add(point)
+        if run.lines is not None:
+            run.lines.add_pairs(point, direction)
 
 
 def _count_truth(run: Tally, events: LifetimeEvents) -> None:
@@ -209,7 +219,7 @@ def _from_windows(run: Tally, triplets: Triplets) -> None:
             through=run.study.through,
             crystals_around=None if scanner is None else scanner.crystals_around,
         )
-        events = locate_triplets(cut.triplets)
+        events = locate_triplets(cut.triplets, directions=run.lines is not None)
     _count(run, "n_located", "n_delayed_located", cut.triplets.window)
     for rule, n in cut.n_dropped.items():
         run.counts[COUNT_OF_RULE[rule]] += n
@@ -228,6 +238,9 @@ def _from_events(run: Tally, events: LifetimeEvents) -> None:
         if run.study.regions:
             run.regions.add(kept)
         _count_truth(run, kept)
+    if run.lines is not None:
+        with run.timed("locate"):
+            run.lines.add_events(kept)
 
 
 def _count(run: Tally, prompt: str, delayed: str, window: NDArray[np.uint8]) -> None:

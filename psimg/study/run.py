@@ -31,6 +31,7 @@ from psimg.study.checks import (
     require_kept,
 )
 from psimg.study.config import Study
+from psimg.study.imaging import StudyImages, reconstruct_study
 from psimg.study.ledger import complete_counts, path_of_events
 from psimg.study.randoms import examine_randoms
 from psimg.study.reading import Progress, Tally, read_files, start_tally
@@ -74,14 +75,22 @@ class StudyResult:
     p_values: tuple[float, ...]
     """Chance of a larger deviance of each region, if its model is true; NaN without a fit."""
     maps: ParameterMaps
-    bound_ns: NDArray[np.float64]
-    """(V,) smallest error of ``tau_ops`` that the events of each voxel of ``maps`` allow [ns]."""
-    counts_per_voxel: NDArray[np.uint32]
-    """(V,) events in the spectrum of each voxel of ``maps``."""
+    bound_ns: NDArray[np.float64] | None
+    """(V,) smallest error of ``tau_ops`` that the events of each voxel of ``maps`` allow; None for
+    images, whose voxels have no events of their own [ns]."""
+    counts_image: NDArray[np.uint32]
+    """(nx, ny, nz) events located in each voxel, with dt in the spectrum."""
+    images: StudyImages | None
+    """What a method other than the histogram measured; its maps are ``maps``."""
     randoms: RandomsSummary
     warnings: tuple[str, ...]
     timing_sha256: str | None = None
     """Hash of the timing table that was applied."""
+
+    @property
+    def counts_per_voxel(self) -> NDArray[np.uint32]:
+        """(V,) events located in each voxel of ``maps``."""
+        return self.counts_image.reshape(-1)[self.maps.voxel]
 
 
 def run_study(
@@ -132,7 +141,7 @@ def run_study(
             f"input.timing needs singles, and the input holds {content}, whose detectors are not "
             "known; remove it"
         )
-    run = start_tally(study)
+    run = start_tally(study, files)
     with ThreadPoolExecutor(1) as pool:
         hashes = pool.map(_sha256, study.files)
         try:
@@ -200,20 +209,9 @@ def _fit(
             model=settings.model,
             options=settings.fit,
         )
-    with run.timed("fit_voxels"):
-        levels = _levels(run, voxels)
-        bound_ns = bound_voxels(
-            voxels, model=model, calibration=calibration, levels=levels, shape=shape
-        )
-        maps = fit_voxels(
-            voxels,
-            model=model,
-            calibration=calibration,
-            levels=levels,
-            shape=shape,
-            options=settings.fit,
-            progress=lambda done, total: progress("voxels", done, total),
-        )
+    maps, bound_ns, images = _make_maps(
+        run, voxels, model=model, calibration=calibration, shape=shape, progress=progress
+    )
     counts = complete_counts(
         run.counts,
         content,
@@ -254,11 +252,59 @@ def _fit(
         p_values=p_values,
         maps=maps,
         bound_ns=bound_ns,
-        counts_per_voxel=voxels.counts.sum(axis=1, dtype=np.uint32),
+        counts_image=_counts_image(voxels),
+        images=images,
         randoms=randoms,
         warnings=tuple(warnings),
         timing_sha256=_sha256(run.study.timing_path) if run.study.timing_path else None,
     )
+
+
+def _make_maps(
+    run: Tally,
+    voxels: LifetimeSpectra,
+    *,
+    model: LifetimeModel,
+    calibration: SpectrumFit,
+    shape: NDArray[np.float64] | None,
+    progress: Progress,
+) -> tuple[ParameterMaps, NDArray[np.float64] | None, StudyImages | None]:
+    """Return maps, with the bound on their errors or with the images that they are of."""
+    if run.lines is not None:
+        with run.timed("images"):
+            images = reconstruct_study(
+                run.study,
+                run.lines,
+                voxels=voxels,
+                edges_ns=run.edges,
+                model=model,
+                calibration=calibration,
+                unrelated=shape,
+                progress=progress,
+            )
+        return images.maps, None, images
+    with run.timed("fit_voxels"):
+        levels = _levels(run, voxels)
+        bound_ns = bound_voxels(
+            voxels, model=model, calibration=calibration, levels=levels, shape=shape
+        )
+        maps = fit_voxels(
+            voxels,
+            model=model,
+            calibration=calibration,
+            levels=levels,
+            shape=shape,
+            options=run.study.settings.fit,
+            progress=lambda done, total: progress("voxels", done, total),
+        )
+    return maps, bound_ns, None
+
+
+def _counts_image(voxels: LifetimeSpectra) -> NDArray[np.uint32]:
+    assert voxels.grid is not None
+    image = np.zeros(voxels.grid.n_voxel, np.uint32)
+    image[voxels.voxel] = voxels.counts.sum(axis=1, dtype=np.uint32)
+    return image.reshape(voxels.grid.shape)
 
 
 def _levels(run: Tally, voxels: LifetimeSpectra) -> RandomLevels | None:

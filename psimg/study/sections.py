@@ -12,6 +12,7 @@ from psimg.core.regions import Box, Cylinder, Sphere
 from psimg.core.scanner import SCANNERS, Scanner
 from psimg.core.settings import SETTINGS_CONFIG, require_positive
 from psimg.events.select import SelectOptions
+from psimg.imaging.values import ReconOptions
 from psimg.io.input import InputOptions
 from psimg.lifetime.model import LifetimeModel
 from psimg.lifetime.values import FitOptions
@@ -150,16 +151,6 @@ class GridSection:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class ReconSection:
-    """``[recon]``: how events become an image."""
-
-    method: Literal["histogram"] = "histogram"
-    """Each event in the voxel of its most likely point."""
-
-    __pydantic_config__ = SETTINGS_CONFIG
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
 class SphereSpec(Sphere):
     """A ball; points on its surface are inside."""
 
@@ -244,7 +235,7 @@ class StudyFile:
     spectrum: SpectrumOptions = field(default_factory=SpectrumOptions)
     model: LifetimeModel = field(default_factory=LifetimeModel)
     fit: FitOptions = field(default_factory=FitOptions)
-    recon: ReconSection = field(default_factory=ReconSection)
+    recon: ReconOptions = field(default_factory=ReconOptions)
     regions: tuple[RegionSpec, ...] = ()
     output: OutputSection = field(default_factory=OutputSection)
 

@@ -94,9 +94,10 @@ def study_warnings(
     if failed:
         warnings.append(f"no value for {', '.join(failed)}: see status in regions.csv")
     if not np.any(maps.status == FitStatus.OK):
+        section = "fit" if settings.recon.method == "histogram" else "recon"
         warnings.append(
             "no voxel has a fitted lifetime: larger voxels (grid.voxel_mm) or a smaller "
-            "fit.min_counts would change that"
+            f"{section}.min_counts would change that"
         )
     return warnings
 

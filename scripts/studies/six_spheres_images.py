@@ -86,6 +86,7 @@ def prepared(seed, *, voxel_mm=4.0, background="four-set", options=None):
         triplets.lines(),
         lines.lines(),
         voxels=voxels,
+        edges_ns=EDGES_NS,
         model=known,
         calibration=calibration,
         unrelated=shape,

@@ -10,6 +10,7 @@ from psimg.events import (
     Triplets,
     cut_pairs,
     cut_triplets,
+    locate_lines,
     locate_pairs,
     locate_triplets,
 )
@@ -143,6 +144,20 @@ def test_a_pair_is_located_where_a_triplet_of_it_is():
     point = locate_pairs(Pairs(time_ns=time_ns[:, :2], position_mm=position[:, :2]))
 
     assert_allclose(point, locate_triplets(triplets).position_mm, rtol=1e-12)
+
+
+def test_lines_of_pairs_have_the_points_and_directions_of_triplets():
+    rng = np.random.default_rng(6)
+    position, time_ns = rng.uniform(-400, 400, (50, 3, 3)), rng.uniform(0, 3, (50, 3))
+    triplets = Triplets(
+        time_ns=time_ns, energy_kev=time_ns, position_mm=position, window=np.zeros(50)
+    )
+
+    point, direction = locate_lines(Pairs(time_ns=time_ns[:, :2], position_mm=position[:, :2]))
+
+    events = locate_triplets(triplets, directions=True)
+    assert_allclose(point, events.position_mm, rtol=1e-12)
+    assert_allclose(direction, events.direction, rtol=1e-12, atol=1e-15)
 
 
 def test_rules_for_annihilation_photons_drop_the_same_pairs_as_triplets():

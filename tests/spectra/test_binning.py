@@ -122,6 +122,26 @@ def test_a_counter_fed_in_chunks_gives_the_spectra_of_the_whole():
     assert spectra.n_outside == whole.n_outside
 
 
+def test_a_joined_counter_has_one_bin_a_voxel_and_the_same_total():
+    events = events_of(900, n_window=3)
+    one, other = (
+        VoxelCounter(grid=GRID, edges_ns=EDGES, windows=TWO_DELAYS, joined=joined)
+        for joined in (False, True)
+    )
+    one.add(events)
+    other.add(events)
+
+    total, joined_total = one.total(), other.total()
+    spectra, joined = one.spectra(), other.spectra()
+    assert_array_equal(joined.edges_ns, EDGES[[0, -1]])
+    assert_array_equal(joined.voxel, spectra.voxel)
+    assert_array_equal(joined.counts[:, 0], spectra.counts.sum(axis=1))
+    assert_array_equal(joined.delayed, spectra.delayed)
+    assert_array_equal(joined_total.edges_ns, EDGES)
+    for name in ("counts", "delayed"):
+        assert_array_equal(getattr(joined_total, name), getattr(total, name))
+
+
 def test_a_cell_that_outgrows_16_bits_is_widened_and_loses_nothing():
     n, most = 300, np.iinfo(np.uint16).max
     grid = VoxelGrid.centred(shape=(2, 1, 1), voxel_mm=(4.0, 4.0, 4.0))

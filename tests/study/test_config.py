@@ -378,7 +378,7 @@ def test_a_setting_out_of_its_range_is_an_error_that_names_it(study_of, text, me
             '[output]\nformats = ["nifit"]',
             r"output\.formats\.0 = 'nifit': .*'nifti', 'root', 'npz'",
         ),
-        ('[recon]\nmethod = "mlem"', r"recon\.method = 'mlem': input should be 'histogram'"),
+        ('[recon]\nmethod = "fbp"', r"recon\.method = 'fbp': input should be 'histogram', 'mlem'"),
         (
             '[model]\nbackground = "none"',
             r"model\.background = 'none': .*'flat', 'delayed', 'four-set' or 'template'",
