@@ -72,7 +72,7 @@ def component_variances(
             of_share = counts / (share * (1.0 - share))
         _component_errors.propagate_stopped(
             information, np.concatenate([complete, of_share[None]]), blur, weight,
-            options.iterations * options.subsets, used, variance,
+            options.passes * options.subsets, used, variance,
         )  # fmt: skip
     else:
         penalty = np.zeros((2, len(counts)), np.float32)

@@ -103,9 +103,9 @@ def maximise_components(
     held = options.activity != "triplets"
     used = state.a > _SUPPORT * state.a.max()
     guide_field = np.zeros(0, np.float32) if guide is None else to_field(guide, grid)
-    trace = np.zeros(options.iterations)
+    trace = np.zeros(options.passes)
     sums = np.zeros((5, projector.n_cell), np.float32)
-    for iteration in range(options.iterations):
+    for iteration in range(options.passes):
         for subset in range(options.subsets):
             log_sum, n_random = _pass(
                 projector, shapes, state, unrelated, class_2, weights,
@@ -123,7 +123,7 @@ def maximise_components(
                     state.random_scale * float(unrelated.sum(dtype=np.float64)), 1e-30
                 )
         if progress is not None:
-            progress(iteration + 1, options.iterations)
+            progress(iteration + 1, options.passes)
     return Components(
         counts=state.a,
         share=state.g,

@@ -112,7 +112,7 @@ def _reconstruct(
     safe = np.where(starts[0] > 0, starts[0], 1.0)
     images = power_images(
         projector, field, events, u, starts=[start / safe for start in starts[1:]],
-        passes=options.iterations * options.subsets, progress=progress,
+        passes=options.passes * options.subsets, progress=progress,
     )  # fmt: skip
     moments = np.stack(
         [

@@ -91,7 +91,7 @@ def _reconstruct(
     ops = shapes.ops_at(np.array([shapes.start_tau_ns]))[0][0]
     true = (1.0 - shapes.start_share) * shapes.fast + shapes.start_share * ops
     counts, variances = np.zeros((2, n_image, *grid.shape))
-    passes = options.iterations * options.subsets
+    passes = options.passes * options.subsets
     trace = np.zeros(passes)
     for b in range(n_image):
         events = events_of(data, weights, limits[b], limits[b + 1])

@@ -14,18 +14,8 @@ from psimg.core.settings import SETTINGS_CONFIG
 from psimg.imaging.list_mode import ListMode
 from psimg.imaging.time_shapes import TimeShapes
 
-METHODS = (
-    "histogram",
-    "mlem",
-    "rate",
-    "simple",
-    "moment",
-    "split",
-    "em",
-    "penalised",
-    "regions",
-)
-"""Ways to make an image of lifetimes, the simplest first."""
+_PASSES = {"penalised": 40, "em": 20, "simple": 3, "moment": 3, "split": 3}
+"""Passes over the triplets of methods that take more than one."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -37,8 +27,9 @@ class ReconOptions:
     ] = "histogram"
     """``histogram``: each event in the voxel of its most likely point, and a fit per voxel. The
     others undo the blur of the time of flight; see docs/reconstruction.md."""
-    iterations: int = 20
-    """Passes over the triplets."""
+    iterations: int | None = None
+    """Passes over the triplets; when left out 40 for ``penalised``, which has converged by then, 20
+    for ``em`` and 3 for ``simple``, ``moment`` and ``split``, whose noise grows with every one."""
     subsets: int = 1
     """Parts of the triplets, each of which updates the image in turn."""
     activity: str = "pairs"
@@ -69,11 +60,11 @@ class ReconOptions:
     min_counts: float = 50.0
     """Voxels and regions with fewer true triplets get no lifetime; for ``penalised`` the 125
     voxels around must have them together."""
-    smooth_tau: float = 1.5
+    smooth_tau: float = 1.0
     """Weight of the penalty on differences of ln tau between neighbours, for ``penalised``."""
     smooth_intensity: float = 10.0
     """The same on differences of the o-Ps intensity."""
-    edge_tau: float = 0.07
+    edge_tau: float = 0.1
     """Difference of ln tau above which the penalty grows no longer with the square but with the
     difference itself: a step is an edge."""
     edge_intensity: float = 0.1
@@ -88,8 +79,9 @@ class ReconOptions:
     def __post_init__(self) -> None:
         for name in ("iterations", "subsets", "activity_iterations", "activity_subsets",
                      "most_pairs"):  # fmt: skip
-            if getattr(self, name) < 1:
-                raise SettingsError(f"{name} = {getattr(self, name)}: expected 1 or more")
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise SettingsError(f"{name} = {value}: expected 1 or more")
         if self.replicates < 2:
             raise SettingsError(f"replicates = {self.replicates}: expected 2 or more")
         for name in ("resolution_mm", "min_counts", "smooth_tau", "smooth_intensity"):
@@ -104,6 +96,11 @@ class ReconOptions:
             raise SettingsError(
                 "attenuation is used by sensitivity = 'geometric' only; set it, or remove the file"
             )
+
+    @property
+    def passes(self) -> int:
+        """Passes over the triplets."""
+        return self.iterations or _PASSES.get(self.method, 20)
 
 
 @dataclass(frozen=True, eq=False, kw_only=True, slots=True)

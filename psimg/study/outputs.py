@@ -199,7 +199,7 @@ def _report_recon(images: StudyImages) -> "ReportRecon":
         n_triplets=images.n_triplets,
         n_pairs=images.n_pairs,
         pair_share=images.pair_share,
-        iterations=options.iterations,
+        iterations=options.passes,
         subsets=options.subsets,
         activity=options.activity,
         sensitivity=options.sensitivity,
@@ -347,7 +347,7 @@ def _recon(result: StudyResult) -> dict[str, Any]:
     of_activity = options.method == "mlem"
     return {
         "method": options.method,
-        "iterations": options.activity_iterations if of_activity else options.iterations,
+        "iterations": options.activity_iterations if of_activity else options.passes,
         "subsets": options.activity_subsets if of_activity else options.subsets,
         "activity": options.activity,
         "n_triplets": images.n_triplets,

@@ -59,7 +59,7 @@ def grid_of(voxel_mm):
     return VoxelGrid.centred(shape=(n, n, nz), voxel_mm=(voxel_mm,) * 3)
 
 
-def prepared(seed, *, voxel_mm=4.0, background="four-set", options=None):
+def prepared(seed, *, voxel_mm=4.0, background="four-set", intensities="ps-ratio", options=None):
     """Return an acquisition, ready for every method."""
     acquired = acquire(seed)
     events = acquired.events
@@ -72,7 +72,9 @@ def prepared(seed, *, voxel_mm=4.0, background="four-set", options=None):
     shape = measure_shape(total.delayed[0, 0].astype(float), EDGES_NS).shares
     # Photons that scattered are located beside where they came from, and their dt spreads more.
     for more in ((Gaussian(),), ()):
-        model = LifetimeModel(background=background, response=Response(more=more))
+        model = LifetimeModel(
+            background=background, intensities=intensities, response=Response(more=more)
+        )
         calibration = calibrate_response(total, model=model, shape=shape)
         if calibration.status == FitStatus.OK:
             break
