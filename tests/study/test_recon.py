@@ -199,7 +199,7 @@ def test_triplets_are_their_own_image_of_activity(study_file, tmp_path):
 def test_an_image_larger_than_the_memory_is_refused_before_anything_is_read(
     study_file, tmp_path, monkeypatch
 ):
-    monkeypatch.setattr(memory, "present_memory", lambda: 600_000)
+    monkeypatch.setattr(memory, "present_memory", lambda: 500_000)
     study = recon(study_file, "em", **triplets_study(study_file, tmp_path))
 
     match = r"study\.toml: .* 17 x 17 x 15 voxels with 4000 triplets needs 0\.0 GB .*larger voxels"
