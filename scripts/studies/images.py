@@ -9,6 +9,8 @@ import argparse
 import json
 import os
 import time
+import tracemalloc
+import warnings
 from multiprocessing import get_context
 from pathlib import Path
 
@@ -19,13 +21,16 @@ from six_spheres import (
     BODY_TAU_NS,
     CONTRAST,
     EDGES_NS,
+    N_TRIPLETS,
     SHARE_OPS,
     SPHERES,
     TAU_OPS_NS,
+    acquire,
 )
 from six_spheres_images import SIGMA_MM, prepared
 
 from psimg.core.maps import FitStatus
+from psimg.events import Origin
 from psimg.imaging.values import ReconOptions
 
 DOCS = Path(__file__).parents[2] / "docs"
@@ -63,33 +68,20 @@ def truth_of(method):
     return FAST_NS[0] + FAST_NS[1] * TRUE if method == "simple" else TRUE
 
 
-def run_seed(arguments):
-    """Run every method on one acquisition, in a process of its own."""
-    seed, voxel_mm = arguments
-    path = CACHE / f"seed_{seed}_{voxel_mm:g}.npz"
-    if path.exists():
-        return path
-    from psimg.imaging.component_maps import reconstruct_components
-    from psimg.imaging.moment import reconstruct_moment
-    from psimg.imaging.rate import reconstruct_rate
-    from psimg.imaging.simple import reconstruct_simple
-    from psimg.imaging.split import reconstruct_split
+def methods_of(made):
+    """Return a function for each method that makes its maps."""
+    from psimg.imaging import (
+        reconstruct_components,
+        reconstruct_moment,
+        reconstruct_rate,
+        reconstruct_simple,
+        reconstruct_split,
+    )
     from psimg.lifetime import fit_voxels
     from psimg.spectra import estimate_levels
 
-    start = time.perf_counter()
-    options = ReconOptions(method="penalised")
-    made = prepared(seed, voxel_mm=voxel_mm, options=options)
-    arrays = {"seconds_prepare": time.perf_counter() - start}
     data = made.data
-    label = label_of(data.grid)
     levels = estimate_levels(made.voxels, pairs=made.pairs_image, with_class_2=True)
-
-    def keep(method, maps, began):
-        name = "mean_lifetime" if method == "simple" else "tau_ops"
-        arrays[f"seconds_{method}"] = time.perf_counter() - began
-        arrays[f"{method}_image"] = maps.image(name).astype(np.float32)
-        arrays[f"{method}_error"] = maps.error_image(name).astype(np.float32)
 
     def fit():
         return fit_voxels(
@@ -101,7 +93,7 @@ def run_seed(arguments):
         options = ReconOptions(method=method)
         return reconstruct_components(data, options=options, penalised=method == "penalised").maps
 
-    methods = {
+    return {
         "histogram": fit,
         "rate": lambda: reconstruct_rate(data, options=ReconOptions(method="rate")).maps,
         "simple": lambda: reconstruct_simple(data, options=ReconOptions(method="simple")).maps,
@@ -110,6 +102,28 @@ def run_seed(arguments):
         "em": lambda: components("em"),
         "penalised": lambda: components("penalised"),
     }
+
+
+def run_seed(arguments):
+    """Run every method on one acquisition, in a process of its own."""
+    seed, voxel_mm = arguments
+    path = CACHE / f"seed_{seed}_{voxel_mm:g}.npz"
+    if path.exists():
+        return path
+    start = time.perf_counter()
+    options = ReconOptions(method="penalised")
+    made = prepared(seed, voxel_mm=voxel_mm, options=options)
+    arrays = {"seconds_prepare": time.perf_counter() - start}
+    data = made.data
+    label = label_of(data.grid)
+
+    def keep(method, maps, began):
+        name = "mean_lifetime" if method == "simple" else "tau_ops"
+        arrays[f"seconds_{method}"] = time.perf_counter() - began
+        arrays[f"{method}_image"] = maps.image(name).astype(np.float32)
+        arrays[f"{method}_error"] = maps.error_image(name).astype(np.float32)
+
+    methods = methods_of(made)
     for method, make in methods.items():
         began = time.perf_counter()
         keep(method, make(), began)
@@ -130,6 +144,20 @@ def run_seed(arguments):
     np.savez(path, label=label, **arrays)
     print(f"seed {seed}: {time.perf_counter() - start:.0f} s", flush=True)
     return path
+
+
+def memory_of_methods(voxel_mm):
+    """Return the memory that each method takes beyond its data at its height [MB]."""
+    made = prepared(0, voxel_mm=voxel_mm, options=ReconOptions(method="penalised"))
+    found = {}
+    tracemalloc.start()
+    for method, make in methods_of(made).items():
+        tracemalloc.reset_peak()
+        before = tracemalloc.get_traced_memory()[0]
+        make()
+        found[method] = 1e-6 * (tracemalloc.get_traced_memory()[1] - before)
+    tracemalloc.stop()
+    return found
 
 
 def fit_inside(made):
@@ -180,24 +208,26 @@ def summary(files, method):
     values, errors, rmse, share = per_region(files, method)
     true = truth_of(method)
     n = np.sum(np.isfinite(values), axis=0)
-    with np.errstate(invalid="ignore"):
+    with np.errstate(invalid="ignore"), warnings.catch_warnings():
+        # A region in which no acquisition gives a value has none here either.
+        warnings.simplefilter("ignore", RuntimeWarning)
         bias = 100 * (np.nanmean(values, axis=0) / true - 1)
         spread = np.nanstd(values, axis=0, ddof=1)
         of_mean = 100 * spread / np.sqrt(np.maximum(n, 1)) / true
         pull = (values - true) / errors
         width = np.nanstd(pull, axis=0, ddof=1)
-    return {
-        "bias": bias,
-        "bias_error": of_mean,
-        "spread": spread,
-        "rmse": np.sqrt(np.nanmean(rmse**2, axis=0)),
-        "region_rmse": np.sqrt(np.nanmean((values - true) ** 2, axis=0)),
-        "width": width,
-        "pull": np.nanmean(pull, axis=0),
-        "share": share.mean(axis=0),
-        "seconds": np.median([float(f.get(f"seconds_{method}", np.nan)) for f in files]),
-        "n": n,
-    }
+        return {
+            "bias": bias,
+            "bias_error": of_mean,
+            "spread": spread,
+            "rmse": np.sqrt(np.nanmean(rmse**2, axis=0)),
+            "region_rmse": np.sqrt(np.nanmean((values - true) ** 2, axis=0)),
+            "width": width,
+            "pull": np.nanmean(pull, axis=0),
+            "share": share.mean(axis=0),
+            "seconds": np.median([float(f.get(f"seconds_{method}", np.nan)) for f in files]),
+            "n": n,
+        }
 
 
 def common_rmse(files, first, second):
@@ -283,6 +313,11 @@ def region_table(heads, regions, inside):
 
 def write_page(files, voxel_mm):
     n_seed = len(files)
+    events = acquire(0).events
+    prompt = events.take((events.window == 0) & (events.dt_ns >= EDGES_NS[0])
+                         & (events.dt_ns < EDGES_NS[-1]))  # fmt: skip
+    random = 100 * np.mean(prompt.origin != Origin.TRUE)
+    memory = memory_of_methods(voxel_mm)
     stats = {m: summary(files, m) for m in (*VOXEL_METHODS, *OF_REGIONS)}
     images = DOCS / "images"
     for method in (*VOXEL_METHODS, "regions"):
@@ -298,8 +333,8 @@ def write_page(files, voxel_mm):
         "Vision Quadra with a CTR of 230 ps; the six spheres of the NEMA phantom, each with an "
         "o-Ps lifetime of its own, in a cylinder of water "
         f"({BODY.radius_mm:g} mm radius, {2 * BODY.half_length_mm:g} mm long) with "
-        f"{CONTRAST:g} times less activity per volume. Each has 3 x 10^5 triplets, 62 % of them "
-        f"random; voxels of {voxel_mm:g} mm, spectra from {EDGES_NS[0]:g} to {EDGES_NS[-1]:g} ns, "
+        f"{CONTRAST:g} times less activity per volume. Each has {N_TRIPLETS:,} triplets or a few "
+        f"more, {random:.0f} % of them random; voxels of {voxel_mm:g} mm, spectra from {EDGES_NS[0]:g} to {EDGES_NS[-1]:g} ns, "
         f"time of flight {SIGMA_MM:.1f} mm (Gaussian width). Every method has its default "
         "settings, `four-set` randoms and a response of two Gaussians fitted to all events, as "
         "`psimg run` does it.",
@@ -333,24 +368,41 @@ def write_page(files, voxel_mm):
         "",
         "## Maps",
         "",
-        "Bias of the mean over a region's voxels [%], and root mean square error over voxels "
-        "[ns], both over the voxels that a method gives a value. The mean lifetime of `simple` is "
+        "Bias of the mean over a region's voxels [%], spread of that mean between acquisitions "
+        "[ns], and root mean square error over voxels [ns], all over the voxels that a method "
+        "gives a value. The mean lifetime of `simple` is "
         "compared with the mean over all decays. Seconds are the median of one run with "
         f"{os.environ.get('NUMBA_NUM_THREADS', 'all')} thread(s), beside "
         f"{np.median([float(f['seconds_prepare']) for f in files]):.1f} s for sorting, activity "
-        "and calibration.",
+        "and calibration; memory is what a method takes beside its data at its height.",
         "",
-        row(["method", "seconds", "share of body's voxels", *(f"{n}: bias, RMSE" for n in NAMES)]),
-        "|" + "---|" * (3 + len(NAMES)),
+        row(
+            [
+                "method",
+                "seconds",
+                "memory [MB]",
+                "share of body's voxels",
+                *(f"{n}: bias, spread, RMSE" for n in NAMES),
+            ]
+        ),
+        "|" + "---|" * (4 + len(NAMES)),
     ]
     for method in VOXEL_METHODS:
         s = stats[method]
         cells = [
-            f"{number(b, 1, True)}, {number(e, 2)}"
-            for b, e in zip(s["bias"], s["rmse"], strict=True)
+            f"{number(b, 1, True)}, {number(d, 2)}, {number(e, 2)}"
+            for b, d, e in zip(s["bias"], s["spread"], s["rmse"], strict=True)
         ]
         lines.append(
-            row([f"`{method}`", f"{s['seconds']:.1f}", f"{100 * s['share'][0]:.0f} %", *cells])
+            row(
+                [
+                    f"`{method}`",
+                    f"{s['seconds']:.1f}",
+                    f"{memory[method]:.0f}",
+                    f"{100 * s['share'][0]:.0f} %",
+                    *cells,
+                ]
+            )
         )
     lines += [
         "",
