@@ -393,7 +393,8 @@ def test_a_full_disk_is_one_line_and_leaves_nothing(
     def full(*_args, **_kwargs):
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(f"psimg.study.outputs.{writer}", full)
+    home = "map_files" if writer == "write_map" else "outputs"
+    monkeypatch.setattr(f"psimg.study.{home}.{writer}", full)
     status, out, lines = psimg("run", "study.toml", *overwrite)
 
     assert status == 1

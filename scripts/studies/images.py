@@ -334,7 +334,8 @@ def write_page(files, voxel_mm):
         "o-Ps lifetime of its own, in a cylinder of water "
         f"({BODY.radius_mm:g} mm radius, {2 * BODY.half_length_mm:g} mm long) with "
         f"{CONTRAST:g} times less activity per volume. Each has {N_TRIPLETS:,} triplets or a few "
-        f"more, {random:.0f} % of them random; voxels of {voxel_mm:g} mm, spectra from {EDGES_NS[0]:g} to {EDGES_NS[-1]:g} ns, "
+        f"more, {random:.0f} % of them random; voxels of {voxel_mm:g} mm, spectra from "
+        f"{EDGES_NS[0]:g} to {EDGES_NS[-1]:g} ns, "
         f"time of flight {SIGMA_MM:.1f} mm (Gaussian width). Every method has its default "
         "settings, `four-set` randoms and a response of two Gaussians fitted to all events, as "
         "`psimg run` does it.",
