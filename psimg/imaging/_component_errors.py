@@ -93,7 +93,7 @@ def propagate_stopped(
 @nb.njit(parallel=True, **_JIT)
 def mean_weights(
     x: SingleArray, used: NDArray[np.bool_], shape: NDArray[np.int64], strength: FloatArray,
-    edge: float, guide: SingleArray, guide_scale: float, out: SingleArray,
+    edge: FloatArray, guide: SingleArray, guide_scale: float, out: SingleArray,
 ) -> None:  # fmt: skip
     """Write the mean weight of the penalty towards a voxel's neighbours; see `smooth`."""
     nx, ny, nz = shape[0], shape[1], shape[2]
@@ -110,7 +110,7 @@ def mean_weights(
                         k = j + hop if n % 2 else j - hop
                         if not used[k]:
                             continue
-                        d = (x[j] - x[k]) / edge
+                        d = (x[j] - x[k]) / edge[axis]
                         w = strength[axis] / np.sqrt(1.0 + d * d)
                         if guided:
                             e = (guide[j] - guide[k]) / guide_scale

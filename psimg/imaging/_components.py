@@ -117,7 +117,7 @@ def smooth(
     used: NDArray[np.bool_],
     shape: NDArray[np.int64],
     strength: FloatArray,
-    edge: float,
+    edge: FloatArray,
     guide: SingleArray,
     guide_scale: float,
     low: float,
@@ -133,7 +133,8 @@ def smooth(
     chequerboard and then those of the other, each to the minimum of the parabola that touches phi
     at its present difference and lies above it elsewhere.
 
-    shape : (3,) padded, x fastest; strength : (3,) s along x, y, z; guide : (0,) for none.
+    shape : (3,) padded, x fastest; strength, edge : (3,) s and e along x, y, z; guide : (0,) for
+    none.
     """
     nx, ny, nz = shape[0], shape[1], shape[2]
     guided = len(guide) > 0
@@ -154,7 +155,7 @@ def smooth(
                             k = j + hop if n % 2 else j - hop
                             if not used[k]:
                                 continue
-                            d = (out[j] - out[k]) / edge
+                            d = (out[j] - out[k]) / edge[axis]
                             w = strength[axis] / math.sqrt(1.0 + d * d)
                             if guided:
                                 e = (guide[j] - guide[k]) / guide_scale

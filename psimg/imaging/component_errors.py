@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from psimg.core.grid import VoxelGrid
 from psimg.core.scanner import FWHM_PER_SIGMA
 from psimg.imaging import _component_errors, _components
+from psimg.imaging.components import edges_of
 from psimg.imaging.projector import Field, to_field
 from psimg.imaging.values import ImageData, ReconOptions
 
@@ -66,6 +67,9 @@ def component_variances(
     blur, roughness, weight = _frequencies(data, options, used)
     told = _information(data, counts, share, log_tau, random_scale)
     information, complete = told[:3], told[3:]
+    if not data.shapes.fast.any():
+        # One group: its share is no parameter.
+        information[1], information[2] = 0.0, 1.0
     variance = np.zeros((2, len(counts)), np.float32)
     if not penalised:
         with np.errstate(divide="ignore", invalid="ignore"):
@@ -86,8 +90,9 @@ def component_variances(
             )
         ):
             _component_errors.mean_weights(
-                x, used, shape, strength * per_axis, edge, guide, scale, penalty[k]
-            )
+                x, used, shape, strength * per_axis, edges_of(edge, grid.voxel_mm), guide, scale,
+                penalty[k],
+            )  # fmt: skip
         _component_errors.propagate(information, penalty, blur, roughness, weight, used, variance)
     return variance[0], variance[1]
 

@@ -10,6 +10,9 @@ from psimg.imaging.mlem import Progress
 from psimg.imaging.projector import to_field, to_image
 from psimg.imaging.values import ImageData, ReconOptions, Reconstruction
 
+_MOST_ERROR = 1.0
+"""Error of a lifetime, in lifetimes, from which on it says nothing."""
+
 
 def reconstruct_components(
     data: ImageData,
@@ -52,7 +55,7 @@ def reconstruct_components(
     found = maximise_components(
         data, options=options, penalised=penalised, weights=weights, guide=guide, progress=progress
     )
-    grid, weight = data.grid, data.shapes.ops_weight
+    grid, weight = data.grid, data.shapes.intensity_weight
     counts = to_image(found.counts, grid)
     leant_on = 125.0 * uniform_filter(counts, 5, mode="constant") if penalised else counts
     used = to_image(found.used.astype(np.float32), grid) > 0
@@ -90,8 +93,12 @@ def reconstruct_components(
         )
     voxel = np.flatnonzero((counts > 0).reshape(-1))
     good = enough.reshape(-1)[voxel]
+    if not data.shapes.fast.any():
+        errors[..., 1] = 0.0
     values = values.reshape(-1, 4)[voxel].astype(np.float64)
     errors = errors.reshape(-1, 4)[voxel].astype(np.float64)
+    with np.errstate(invalid="ignore"):
+        good &= errors[:, 0] < _MOST_ERROR * values[:, 0]
     values[~good, :2] = np.nan
     errors[~good] = np.nan
     errors[~np.isfinite(errors)] = np.nan

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from psimg.core.errors import SettingsError
 from psimg.imaging import _components
 from psimg.imaging.mlem import Progress
 from psimg.imaging.projector import Field, Projector, clear_border, to_field
@@ -21,8 +22,12 @@ _LEAST_SHARE, _MOST_SHARE = 1e-3, 1.0 - 1e-3
 """Range of the share of the o-Ps group."""
 _SUPPORT = 1e-3
 """Share of the mean activity below which a voxel holds nothing."""
+_LEAST_SUBSET = 20_000
+"""Triplets of a subset below which its noise is taken for structure."""
 _LONGEST_STEP = 0.3
 """Of ln tau in one pass: the parabola that a step goes to the bottom of is only locally right."""
+_EDGE_MM = 4.0
+"""Distance of the neighbours that ``edge_tau`` and ``edge_intensity`` are the difference of."""
 _N_SWEEP = 8
 """Sweeps of the penalty's minimiser in one pass, which starts where the last one ended."""
 
@@ -96,6 +101,12 @@ def maximise_components(
         Called as ``progress(passes_done, passes_total)``.
     """
     grid, shapes = data.grid, data.shapes
+    if options.subsets > 1 and len(data.triplets) < _LEAST_SUBSET * options.subsets:
+        raise SettingsError(
+            f"recon.subsets = {options.subsets} leaves {len(data.triplets) // options.subsets} "
+            f"triplets in each; at least {_LEAST_SUBSET} are needed for counts that are right, use "
+            f"{max(len(data.triplets) // _LEAST_SUBSET, 1)} or fewer"
+        )
     projector = Projector(data.triplets, resolution_mm=options.resolution_mm)
     n_events = float(len(data.triplets) if weights is None else weights.sum(dtype=np.float64))
     unrelated, class_2 = (to_field(x, grid) for x in (data.unrelated, data.class_2))
@@ -134,6 +145,14 @@ def maximise_components(
     )
 
 
+def edges_of(edge: float, voxel_mm: tuple[float, float, float]) -> FloatArray:
+    """Return (3,) the difference of neighbours along each axis that is an edge.
+
+    A step of a given height then costs the same per area on any grid: h e d a face of 1/h^2.
+    """
+    return np.asarray(edge * np.array(voxel_mm) / _EDGE_MM)
+
+
 def _start(data: ImageData, n_events: float) -> _State:
     grid, shapes = data.grid, data.shapes
     a = to_field(np.maximum(data.activity, 0.0), grid)
@@ -141,7 +160,7 @@ def _start(data: ImageData, n_events: float) -> _State:
     a *= np.float32(max(n_events - randoms, 0.05 * n_events) / a.sum(dtype=np.float64))
     return _State(
         a=a,
-        g=np.full(len(a), shapes.start_share, np.float32),
+        g=np.full(len(a), shapes.start_share if shapes.fast.any() else 1.0, np.float32),
         log_tau=np.full(len(a), np.log(shapes.start_tau_ns), np.float32),
         random_scale=1.0,
     )
@@ -201,7 +220,8 @@ def _update(
     """Take the step of one pass, in place."""
     n_fast, n_ops, score, information, seen_ops = sums
     with np.errstate(divide="ignore", invalid="ignore"):
-        fast = n_fast / np.float32(shapes.fast.sum())
+        seen_fast = shapes.fast.sum()
+        fast = n_fast / np.float32(seen_fast) if seen_fast > 0 else np.zeros_like(n_fast)
         ops = np.where(seen_ops > 0, n_ops / seen_ops, 0.0).astype(np.float32)
         total = fast + ops
         share = np.where(total > 0, ops / total, state.g).astype(np.float32)
@@ -215,13 +235,14 @@ def _update(
         per_axis = volume / np.square(voxel_mm)
         scale = options.guide_scale or 1.0
         _components.smooth(
-            wanted, information, used, shape, options.smooth_tau * per_axis, options.edge_tau,
+            wanted, information, used, shape, options.smooth_tau * per_axis,
+            edges_of(options.edge_tau, voxel_mm),
             guide, scale, low, high, _N_SWEEP, state.log_tau,
         )  # fmt: skip
         bend = np.where(total > 0, total / np.maximum(state.g * (1.0 - state.g), 1e-3), 0.0).astype(
             np.float32
         )
-        edge = options.edge_intensity * shapes.start_share
+        edge = edges_of(options.edge_intensity * shapes.start_share, voxel_mm)
         _components.smooth(
             share, bend, used, shape, options.smooth_intensity * per_axis, edge,
             guide, scale, _LEAST_SHARE, _MOST_SHARE, _N_SWEEP, state.g,
@@ -229,6 +250,9 @@ def _update(
     else:
         state.log_tau[:] = np.clip(wanted, low, high)
         state.g[:] = np.clip(share, _LEAST_SHARE, _MOST_SHARE)
+    if not seen_fast > 0:
+        # One group: its share is no parameter.
+        state.g[:] = 1.0
     if held:
         state.a *= np.float32(total.sum(dtype=np.float64) / state.a.sum(dtype=np.float64))
     else:

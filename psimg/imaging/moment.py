@@ -19,7 +19,7 @@ from psimg.imaging.moments import (
 )
 from psimg.imaging.projector import Projector, to_field, to_image
 from psimg.imaging.random_images import expected_image, find_randoms
-from psimg.imaging.time_shapes import TimeShapes
+from psimg.imaging.time_shapes import TimeShapes, require_two_groups
 from psimg.imaging.values import ImageData, ReconOptions, Reconstruction
 from psimg.imaging.weighted import events_of, maps_of, power_images, scatter_of, steps_of
 
@@ -97,6 +97,7 @@ def _reconstruct(
     progress: Progress | None,
 ) -> Reconstruction:
     shapes = data.shapes
+    require_two_groups(shapes)
     randoms = find_randoms(data, options=options, weights=weights)
     n_random = float(randoms.unrelated.sum()), float(randoms.class_2.sum())
     window = best_window(shapes, len(data.triplets), n_random)
@@ -126,7 +127,7 @@ def _reconstruct(
     counts = np.where(found.inside, found.counts, moments[0] / whole)
     status = np.where(found.inside, FitStatus.OK, FitStatus.AT_BOUND).astype(np.uint8)
     status[~(counts >= options.min_counts)] = FitStatus.TOO_FEW_COUNTS
-    weight = shapes.ops_weight / (1.0 - shapes.model.source_share)
+    weight = shapes.intensity_weight
     return Reconstruction(
         maps=maps_of(
             data.grid,

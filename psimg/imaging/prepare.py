@@ -198,7 +198,10 @@ def _place_randoms(
     if n_photon and n_both:
         photon, both = (_smoothed(delayed[:, k], voxels) for k in (1, 2))
         if model.background == "four-set":
-            class_2 = np.maximum(photon / n_photon - both / n_both, 0.0)
+            # Counted where they were located inside the grid; the list mode holds all lines that
+            # reach it.
+            reach = float(every.sum(dtype=np.float64)) / inside if inside else 1.0
+            class_2 = reach * np.maximum(photon / n_photon - both / n_both, 0.0)
         if n_prompt and delayed[:, 0].sum() > 0 and with_pairs:
             # Class III has a random pair, class I a true one: their prompts are alike.
             share = (delayed[:, 2].sum() / n_both / 2.0) / (delayed[:, 0].sum() / n_prompt)

@@ -36,6 +36,8 @@ log = logging.getLogger(__name__)
 
 FloatArray = NDArray[np.float64]
 
+_FLOOR = 1e-8
+"""Density of events that is always there, far below that of any region [per voxel and bin]."""
 _LEAST_REST = 0.01
 """Share of the activity outside all regions below which nothing is there."""
 _SHARE_EDGE = 1e-4
@@ -205,8 +207,15 @@ def reconstruct_regions(
 
 
 def _outside(data: ImageData, images: Sequence[RegionImage]) -> FloatArray | None:
-    """Return the activity outside all regions; None where there is none to speak of."""
-    outside = data.activity * outside_regions(images, data.grid)
+    """Return an image of what lies outside all regions; None where nothing to speak of does.
+
+    Randoms lie where all pairs do, random pairs among them, and are no less in the way than
+    activity: where there are some, the image is that of all pairs.
+    """
+    free = outside_regions(images, data.grid)
+    outside, randoms = data.activity * free, data.unrelated * free
+    if randoms.sum() > _LEAST_REST * data.unrelated.sum():
+        return randoms
     return outside if outside.sum() > _LEAST_REST * data.activity.sum() else None
 
 
@@ -228,12 +237,13 @@ def _mix(
     projector = Projector(events)
     if outside is not None:
         projections.append(projector.project(to_field(outside / outside.sum(), data.grid)))
-    base = np.zeros(len(events), np.float32)
+    # An event that nothing explains must not count for more than all others.
+    base = np.full(len(events), _FLOOR, np.float32)
     spans = [events.span(t) for t in range(events.n_bin)]
     if events is data.triplets and options.randoms == "model" and data.class_2.any():
         seen = projector.project(to_field(data.class_2, data.grid))
         for span, share in zip(spans, data.shapes.class_2, strict=True):
-            base[span] = np.float32(share) * seen[span]
+            base[span] += np.float32(share) * seen[span]
     return build_mixture(projections, base, spans=spans, shapes=data.shapes, weight=weights)
 
 
@@ -253,10 +263,16 @@ def _start(
     high = np.repeat([np.inf, np.inf, 1.0 - _SHARE_EDGE, shapes.log_tau[-1]], k)
     if pairs is not None and known and level > 0:
         of_term = _share_out(_mix(pairs, data, images, outside, options))
+        # Pairs that no region and nothing outside explains take their randoms with them.
+        n_pairs = float(len(pairs))
     else:
         of_term = spread_events(mixture)
-    randoms = level * of_term / max(float(of_term.sum()), 1.0)
-    x = start_values(mixture, randoms=randoms)
+        n_pairs = float(of_term.sum())
+    randoms = level * of_term / max(n_pairs, 1.0)
+    if not shapes.fast.any():
+        # One group: its share is no parameter.
+        low[2 * k : 3 * k] = high[2 * k : 3 * k] = 1.0
+    x = np.clip(start_values(mixture, randoms=randoms), low, high)
     if known:
         low[k : 2 * k] = high[k : 2 * k] = randoms
     return x, low, high
@@ -283,7 +299,7 @@ def _read(
 ) -> RegionLikelihood:
     r, k = len(regions), mixture.n_term
     triplets, _, share, log_tau = mixture.split(best.x)
-    at_end = ((best.x <= low) | (best.x >= high)).reshape(4, k)[:, :r]
+    at_end = (((best.x <= low) | (best.x >= high)) & (low < high)).reshape(4, k)[:, :r]
     status = np.full(r, FitStatus.OK, np.uint8)
     status[at_end[2] | at_end[3]] = FitStatus.AT_BOUND
     status[few] = FitStatus.TOO_FEW_COUNTS
@@ -291,11 +307,13 @@ def _read(
         status[status == FitStatus.OK] = FitStatus.NOT_CONVERGED
     # Triplets, intensity and mean life of the first region, of the second, and so on.
     rows = np.stack([np.arange(r), 2 * k + np.arange(r), 3 * k + np.arange(r)], axis=1).reshape(-1)
-    tau, weight = np.exp(log_tau[:r]), mixture.shapes.ops_weight
+    tau, weight = np.exp(log_tau[:r]), mixture.shapes.intensity_weight
     scale = np.stack([np.ones(r), np.full(r, weight), tau], axis=1).reshape(-1)
     covariance = best.covariance[np.ix_(rows, rows)] * np.outer(scale, scale)
     variance = np.diag(covariance).reshape(r, 3)
     errors = np.sqrt(np.where(variance > 0, variance, np.nan))
+    if not mixture.shapes.fast.any():
+        errors[:, 1] = 0.0
     ok = status == FitStatus.OK
     found, noise = members(mixture, best.x)
     return RegionLikelihood(

@@ -9,7 +9,7 @@ from psimg.imaging.mlem import Progress
 from psimg.imaging.moments import WindowMoments, group_means, peak_bin, window_moments
 from psimg.imaging.projector import Projector, to_field, to_image
 from psimg.imaging.random_images import expected_image, find_randoms
-from psimg.imaging.time_shapes import TimeShapes
+from psimg.imaging.time_shapes import TimeShapes, require_two_groups
 from psimg.imaging.values import ImageData, ReconOptions, Reconstruction
 from psimg.imaging.weighted import events_of, maps_of, power_images, scatter_of, steps_of
 
@@ -88,6 +88,7 @@ def _reconstruct(
     progress: Progress | None,
 ) -> Reconstruction:
     shapes = data.shapes
+    require_two_groups(shapes)
     randoms = find_randoms(data, options=options, weights=weights)
     first = peak_bin(shapes)
     last_ns = float(shapes.model.response.table[:, 1].max()) + _N_LIFE * shapes.start_tau_ns

@@ -78,6 +78,11 @@ class TimeShapes:
         )
 
     @property
+    def intensity_weight(self) -> float:
+        """Share of the sample's positrons in o-Ps for a share of one of the o-Ps group."""
+        return self.ops_weight / (1.0 - self.model.source_share)
+
+    @property
     def n_bin(self) -> int:
         """T."""
         return len(self.fast)
@@ -104,6 +109,15 @@ class TimeShapes:
         value = p0 + t * (s0 + t * (rise - s0 - bend + t * bend))
         slope = s0 + t * (2.0 * (rise - s0 - bend) + t * 3.0 * bend)
         return value, slope / step
+
+
+def require_two_groups(shapes: TimeShapes) -> None:
+    """Raise `SettingsError` where all decays are one group: moments then have nothing to split."""
+    if not shapes.fast.any():
+        raise SettingsError(
+            "model.intensities = 'fixed' leaves one group of decays, and moments need the fast "
+            "ones apart; use another rule, or recon.method = 'em', 'penalised' or 'regions'"
+        )
 
 
 def make_shapes(
@@ -170,7 +184,8 @@ def make_shapes(
     tau, share = ops.tau_ns, 0.5
     if calibration is not None and ok:
         tau = float(np.clip(calibration.tau_ops_ns, *ops.range_ns))
-        share = float(np.clip(calibration.intensity_ops / weight, 0.01, 1.0))
+        of_all = calibration.intensity_ops * (1.0 - model.source_share)
+        share = float(np.clip(of_all / weight, 0.01, 1.0))
     class_2 = class_2_shape(model, calibration)
     flat = flat_shape(edges_ns) if unrelated is None else np.asarray(unrelated)
     return TimeShapes(

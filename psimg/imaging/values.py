@@ -65,8 +65,9 @@ class ReconOptions:
     smooth_intensity: float = 10.0
     """The same on differences of the o-Ps intensity."""
     edge_tau: float = 0.1
-    """Difference of ln tau above which the penalty grows no longer with the square but with the
-    difference itself: a step is an edge."""
+    """Difference of ln tau between neighbours 4 mm apart above which the penalty grows no longer
+    with its square but with the difference itself: a step is an edge. In proportion on other
+    grids."""
     edge_intensity: float = 0.1
     """The same of the o-Ps intensity, in units of the mean intensity."""
     guide: str | None = None

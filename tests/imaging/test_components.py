@@ -266,7 +266,7 @@ def test_the_penalty_is_minimised():
     out = wanted.reshape(-1).copy()
     _components.smooth(
         wanted.reshape(-1), information.reshape(-1), used.reshape(-1), np.array([n, n, n]),
-        strength, edge, guide.reshape(-1), 0.7, -9.0, 9.0, 300, out,
+        strength, np.full(3, edge), guide.reshape(-1), 0.7, -9.0, 9.0, 300, out,
     )  # fmt: skip
 
     assert_allclose(out.reshape(n, n, n)[used], best.x, atol=2e-4)

@@ -189,9 +189,8 @@ def toy():
     return make_data(np.random.default_rng(11))
 
 
-def test_weights_of_two_are_twice_the_events(toy):
-    data, _ = toy
-    pure = replace(data, unrelated=np.zeros(GRID.shape))
+def test_weights_of_two_are_twice_the_events():
+    pure, _ = make_data(np.random.default_rng(12), n_random=np.zeros_like(N_RANDOM))
 
     one = reconstruct_regions(pure, regions=REGIONS, options=OPTIONS)
     two = reconstruct_regions(
@@ -287,3 +286,64 @@ def test_bad_regions_are_errors(toy):
     other = replace(GRID, origin_mm=(0.0, 0.0, 0.0))
     with pytest.raises(DataError, match="pairs are on another grid"):
         replace(data, pairs=replace(pairs, grid=other))
+
+
+def test_an_event_that_nothing_explains_does_not_break_the_fit(toy):
+    data, _ = toy
+    pure = replace(data, unrelated=np.zeros(GRID.shape))
+
+    # Randoms before the peak, and none in the model.
+    found = reconstruct_regions(pure, regions=REGIONS, options=OPTIONS)
+
+    assert np.isfinite(found.n_triplets).all()
+
+
+def test_randoms_outside_all_regions_are_not_put_inside():
+    rng = np.random.default_rng(31)
+    data, pairs = make_data(rng)
+    # As many random pairs again, everywhere, with their share of random triplets.
+    n_far, n_pairs = round(0.3 * len(pairs)), len(pairs)
+    n_extra = round(n_far * float(data.unrelated.sum()) / n_pairs)
+    half = 0.5 * (GRID.high_mm - GRID.low_mm)
+    everywhere = GRID.low_mm + 2.0 * half * rng.random((n_far + n_extra, 3))
+    with_far = merged(pairs, sort(everywhere[:n_far], rng))
+    bins = rng.choice(SHAPES.n_bin, size=n_extra, p=SHAPES.unrelated)
+    with_extra = merged(
+        data.triplets, sort(everywhere[n_far:], rng, time_bin=bins, n_bin=SHAPES.n_bin)
+    )
+    flat = np.full(GRID.shape, n_extra / GRID.n_voxel)
+    extra = replace(
+        data,
+        triplets=with_extra,
+        dt_ns=np.zeros(len(with_extra)),
+        unrelated=data.unrelated + flat,
+        pairs=with_far,
+    )
+
+    found = reconstruct_regions(extra, regions=REGIONS, options=OPTIONS)
+
+    pull = np.log(found.tau_ops_ns / TAU_NS) / (found.tau_ops_errors_ns / found.tau_ops_ns)
+    assert np.all(np.abs(pull) < 4.0)
+
+
+def merged(one, other):
+    """Return the list mode of both, from the points and directions that they came from."""
+    parts, size = [], np.array(GRID.voxel_mm)
+    for events in (one, other):
+        direction = np.empty((len(events), 3))
+        bins = np.empty(len(events), np.int64)
+        for t, blocks in enumerate(events.starts):
+            for axes in blocks:
+                for axis, (start, stop) in enumerate(axes):
+                    others = [k for k in range(3) if k != axis]
+                    direction[start:stop, axis] = 1.0
+                    direction[start:stop, others] = events.slope[start:stop]
+                    bins[start:stop] = t
+        direction *= size
+        direction /= np.linalg.norm(direction, axis=1)[:, None]
+        position = np.array(GRID.origin_mm) + (events.point - 1.0) * size
+        parts.append((position, direction, bins))
+    position, direction, bins = (np.concatenate(x) for x in zip(*parts, strict=True))
+    return sort_events(
+        position, direction, grid=GRID, sigma_mm=SIGMA_MM, time_bin=bins, n_bin=one.n_bin
+    )
