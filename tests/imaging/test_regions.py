@@ -194,7 +194,7 @@ def test_weights_of_two_are_twice_the_events():
 
     one = reconstruct_regions(pure, regions=REGIONS, options=OPTIONS)
     two = reconstruct_regions(
-        pure, regions=REGIONS, options=OPTIONS, weights=np.full(len(data.triplets), 2.0, np.float32)
+        pure, regions=REGIONS, options=OPTIONS, weights=np.full(len(pure.triplets), 2.0, np.float32)
     )
 
     assert_allclose(two.tau_ops_ns, one.tau_ops_ns, rtol=1e-4)
