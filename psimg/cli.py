@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from psimg.lifetime import LifetimeModel, SpectrumFit
     from psimg.study import Forecast, Inspection, Plan
     from psimg.study.demo import DemoResult
+    from psimg.study.recon_methods import RegionRow
 
 app = typer.Typer(
     name="psimg",
@@ -106,6 +107,9 @@ def run(
     for warning in result.warnings:
         print(f"psimg: warning: {warning}", file=sys.stderr)
     _print_regions(result.regions)
+    if result.images is not None and result.images.regions:
+        print()
+        _print_region_likelihood(result.images.regions)
     _print_places(checked.directory)
 
 
@@ -492,6 +496,17 @@ def _print_regions(fits: "tuple[SpectrumFit, ...]") -> None:
             f"{_measured(fit.tau_ops_ns, fit.tau_ops_error_ns, ' ns'):>20}"
             f"{_measured(fit.intensity_ops, fit.intensity_ops_error):>20}  "
             f"{fit.status.name.lower()}"
+        )
+
+
+def _print_region_likelihood(rows: "tuple[RegionRow, ...]") -> None:
+    print(f"{'region likelihood':<20}{'triplets':>10}{'tau_ops':>20}{'intensity_ops':>20}  status")
+    for row in rows:
+        print(
+            f"{row.name:<20}{row.n_triplets:>10.0f}"
+            f"{_measured(row.tau_ops_ns, row.tau_ops_error_ns, ' ns'):>20}"
+            f"{_measured(row.intensity_ops, row.intensity_ops_error):>20}  "
+            f"{row.status.name.lower()}"
         )
 
 

@@ -14,7 +14,7 @@ from psimg.core.settings import SETTINGS_CONFIG
 from psimg.imaging.list_mode import ListMode
 from psimg.imaging.time_shapes import TimeShapes
 
-_PASSES = {"penalised": 40, "em": 20, "simple": 3, "moment": 3, "split": 3}
+_PASSES = {"penalised": 40, "em": 20, "rate": 1, "simple": 3, "moment": 3, "split": 3}
 """Passes over the triplets of methods that take more than one."""
 
 

@@ -11,10 +11,10 @@ from psimg.core.errors import DataError
 from psimg.core.regions import Region
 from psimg.imaging.comparison import MapComparison, compare_maps
 from psimg.study.compare_input import (
-    REGIONS,
     LoadedMap,
     load_map,
     read_region_table,
+    region_table_of,
     regions_of_run,
     regions_of_study,
 )
@@ -161,7 +161,8 @@ def _notes(a: LoadedMap, b: LoadedMap, maps: MapComparison) -> tuple[str, ...]:
     notes = []
     if maps.resampled:
         notes.append(
-            "B is on another grid: interpolated linearly at A's voxels, which smooths its noise"
+            "B is on another grid: interpolated linearly at A's voxels, which smooths its noise "
+            "and its edges; draw a truth with edges on A's grid"
         )
     for letter, one in (("A", a), ("B", b)):
         if one.n_zero:
@@ -178,7 +179,7 @@ def _fits(a: LoadedMap, b: LoadedMap) -> tuple[FitPair, ...]:
     """Return the rows of both tables of regions, in A's order, then those of B alone."""
     if a.directory is None or b.directory is None:
         return ()
-    paths = [directory / REGIONS for directory in (a.directory, b.directory)]
+    paths = [region_table_of(directory) for directory in (a.directory, b.directory)]
     if not all(path.is_file() for path in paths):
         return ()
     first, second = (read_region_table(path) for path in paths)

@@ -16,12 +16,11 @@ from psimg.core.grid import VoxelGrid
 from psimg.core.regions import Mask, Region
 from psimg.io.nifti import read_image, read_mask
 from psimg.study.config import read_settings
-from psimg.study.outputs import SUMMARY
+from psimg.study.outputs import REGIONS, REGIONS_RECON, SUMMARY
 from psimg.study.sections import REGION_SPECS, MaskSpec
 
-MAPS, REGIONS = "maps", "regions.csv"
+MAPS = "maps"
 _SUFFIXES = (".nii.gz", ".nii")
-_COLUMNS = ("region", "n_events", "tau_ops_ns", "tau_ops_error_ns")
 
 
 @dataclass(frozen=True, eq=False, kw_only=True, slots=True)
@@ -207,11 +206,17 @@ def regions_of_run(directory: Path) -> tuple[tuple[Region, ...], tuple[str, ...]
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class RegionRow:
-    """A row of ``regions.csv``. What has no value is None."""
+    """A row of ``regions.csv`` or ``regions_recon.csv``. What has no value is None."""
 
     n_events: int
     tau_ops_ns: float | None
     tau_ops_error_ns: float | None
+
+
+def region_table_of(directory: Path) -> Path:
+    """Return the table of a run's regions: that of the region likelihood where it made one."""
+    recon = directory / REGIONS_RECON
+    return recon if recon.exists() else directory / REGIONS
 
 
 def read_region_table(path: Path) -> dict[str, RegionRow]:
@@ -220,7 +225,7 @@ def read_region_table(path: Path) -> dict[str, RegionRow]:
     Parameters
     ----------
     path : Path
-        Its ``regions.csv``.
+        Its ``regions.csv``, or ``regions_recon.csv``.
 
     Raises
     ------
@@ -231,13 +236,16 @@ def read_region_table(path: Path) -> dict[str, RegionRow]:
     try:
         with path.open(newline="") as file:
             reader = csv.DictReader(file)
-            missing = [name for name in _COLUMNS if name not in (reader.fieldnames or ())]
+            # That of the region likelihood counts true triplets.
+            counted = "n_triplets" if path.name == REGIONS_RECON else "n_events"
+            columns = ("region", counted, "tau_ops_ns", "tau_ops_error_ns")
+            missing = [name for name in columns if name not in (reader.fieldnames or ())]
             if missing:
                 raise FileError(f"{path}: no column {missing[0]}; expected a table of 'psimg run'")
             for line in reader:
                 try:
                     rows[line["region"]] = RegionRow(
-                        n_events=int(line["n_events"]),
+                        n_events=round(float(line[counted])),
                         tau_ops_ns=_number(line["tau_ops_ns"]),
                         tau_ops_error_ns=_number(line["tau_ops_error_ns"]),
                     )

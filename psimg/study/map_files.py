@@ -33,6 +33,9 @@ _RELATIVE = {
 _WITH_ERRORS = ("tau_ops", "intensity_ops", "mean_lifetime")
 _COUNTS = "events in the spectrum of the voxel"
 _EXPECTED_COUNTS = "true triplets expected of the voxel"
+_NOT_IN_ERROR = (
+    ": the spread over repeated measurements, without what smoothing takes from small regions"
+)
 
 
 def write_maps(result: StudyResult, directory: Path, created: str) -> None:
@@ -70,6 +73,7 @@ def _images(result: StudyResult) -> dict[str, tuple[str, str, NDArray[Any]]]:
     """Return unit, meaning and image of each map by its name."""
     maps = result.maps
     images: dict[str, tuple[str, str, NDArray[Any]]] = {}
+    penalised = result.images is not None and result.images.options.method == "penalised"
     for name in maps.names:
         if name not in _MEANINGS:
             continue
@@ -79,7 +83,7 @@ def _images(result: StudyResult) -> dict[str, tuple[str, str, NDArray[Any]]]:
         if name in _WITH_ERRORS:
             images[f"{name}_error"] = (
                 maps.unit(name),
-                f"standard error of {name}",
+                f"standard error of {name}" + (_NOT_IN_ERROR if penalised else ""),
                 maps.error_image(name),
             )
     if result.images is None:

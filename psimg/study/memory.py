@@ -1,13 +1,23 @@
 """Whether a study fits into the machine's memory, before it is read and while it is."""
 
 import os
+from pathlib import Path
 
 from psimg.core.errors import SettingsError
 from psimg.study.config import Study
 
 
 def present_memory() -> int | None:
-    """Return the machine's memory in bytes; None where it does not say."""
+    """Return the memory that the machine has free, in bytes; None where it does not say.
+
+    Where only the whole is told, as outside Linux, that.
+    """
+    try:
+        for line in Path("/proc/meminfo").read_text().splitlines():
+            if line.startswith("MemAvailable:"):
+                return 1024 * int(line.split()[1])
+    except (OSError, ValueError, IndexError):
+        pass
     try:
         return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     except (AttributeError, ValueError, OSError):
@@ -34,5 +44,5 @@ def require_memory(n_byte: int, study: Study, *, what: str, remedy: str) -> None
     shape = " x ".join(str(n) for n in study.grid.shape)
     raise SettingsError(
         f"{study.path}: a grid of {shape} voxels with {what} needs {n_byte / 1e9:.1f} GB and the "
-        f"machine has {present / 1e9:.1f} GB; {remedy}"
+        f"machine has {present / 1e9:.1f} GB free; {remedy}"
     )

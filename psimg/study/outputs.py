@@ -36,6 +36,12 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 SUMMARY = "summary.json"
+REGIONS, REGIONS_RECON = "regions.csv", "regions_recon.csv"
+OUTPUTS = frozenset(
+    (SUMMARY, REGIONS, REGIONS_RECON, "maps", "spectra.npz", "spectra.root", "report.html",
+     "psimg.log")
+)  # fmt: skip
+"""What a run leaves, all or some of it; of an earlier run, what this one does not replace goes."""
 _DELAYED = ("delayed_prompt", "delayed_photon", "delayed_both")
 """The kinds of delayed windows, in the order of `WindowKind`."""
 
@@ -118,7 +124,7 @@ def _put_in_place(new: Path, directory: Path) -> None:
     directory.rename(old)
     new.rename(directory)
     for entry in old.iterdir():
-        if not (directory / entry.name).exists():
+        if entry.name not in OUTPUTS and not (directory / entry.name).exists():
             entry.rename(directory / entry.name)
     shutil.rmtree(old, ignore_errors=True)
 
@@ -145,9 +151,9 @@ def write_outputs(result: StudyResult, directory: Path, *, log_text: str) -> Non
         write_spectra_npz(directory / "spectra.npz", curves, result.spectra.edges_ns)
     if "root" in formats:
         write_spectra_root(directory / "spectra.root", curves, result.spectra.edges_ns)
-    _write_regions(result, directory / "regions.csv")
+    _write_regions(result, directory / REGIONS)
     if result.images is not None and result.images.regions:
-        write_region_likelihood(result.images.regions, directory / "regions_recon.csv")
+        write_region_likelihood(result.images.regions, directory / REGIONS_RECON)
     if "report" in formats:
         _write_report(result, directory, created)
     summary = _summary(result, created)
@@ -347,7 +353,7 @@ def _recon(result: StudyResult) -> dict[str, Any]:
     of_activity = options.method == "mlem"
     return {
         "method": options.method,
-        "iterations": options.activity_iterations if of_activity else options.passes,
+        "iterations": len(images.trace) or options.passes,
         "subsets": options.activity_subsets if of_activity else options.subsets,
         "activity": options.activity,
         "n_triplets": images.n_triplets,

@@ -342,8 +342,9 @@ def write_page(files, voxel_mm):
         "",
         "## Choosing",
         "",
-        "* Regions are known: `regions`. Its numbers are the least biased and the most precise, "
-        "and its errors cover.",
+        "* Regions are known: `regions`. It takes away what neighbours spill and is more precise "
+        "than the events located inside, most so where regions are small; see the pulls below "
+        "for its errors.",
         "* A map: `penalised`. It is the one map here whose voxels mean something at these "
         "counts; small spheres are pulled towards what surrounds them.",
         "* `rate` is the fastest look; `simple` needs no model of the decays and gives the mean "

@@ -4,16 +4,17 @@ import numpy as np
 import pytest
 from numpy.testing import assert_allclose
 
+from psimg.core.errors import SettingsError
 from psimg.core.grid import VoxelGrid
 from psimg.imaging import _components
 from psimg.imaging.component_errors import component_variances
 from psimg.imaging.component_maps import reconstruct_components
-from psimg.imaging.components import maximise_components
+from psimg.imaging.components import edges_of, maximise_components
 from psimg.imaging.list_mode import sort_events
 from psimg.imaging.projector import Projector, to_field, to_image
 from psimg.imaging.time_shapes import make_shapes
 from psimg.imaging.values import ImageData, ReconOptions
-from psimg.lifetime.model import LifetimeModel, Response
+from psimg.lifetime.model import Component, LifetimeModel, Response, standard_components
 
 SIGMA_MM, SIGMA_NS = 14.6, 0.09
 SHAPES = make_shapes(
@@ -270,3 +271,51 @@ def test_the_penalty_is_minimised():
     )  # fmt: skip
 
     assert_allclose(out.reshape(n, n, n)[used], best.x, atol=2e-4)
+
+
+def test_with_fixed_intensities_the_lifetime_alone_is_found():
+    data = image_data(np.random.default_rng(13), n=60_000, n_random=30_000)
+    fixed = LifetimeModel(
+        response=Response(mu_ns=0.0, sigma_ns=SIGMA_NS), intensities="fixed",
+    )  # fmt: skip
+    shapes = make_shapes(np.linspace(-5.0, 15.0, 201), model=fixed)
+    data = dataclasses.replace(data, shapes=shapes)
+
+    made = reconstruct_components(data, options=ReconOptions(iterations=30), penalised=True).maps
+
+    inside = np.all(np.abs(data.grid.centres_mm()) < 35.0, axis=1)
+    assert_allclose(made.image("intensity_ops").reshape(-1)[inside], 0.3, rtol=1e-5)
+    assert_allclose(
+        made.image("tau_ops").reshape(-1)[inside].mean(), 2.0, atol=4 * 4 * 2.0 / np.sqrt(90_000)
+    )
+    assert np.isfinite(made.error_image("tau_ops").reshape(-1)[inside]).all()
+
+
+def test_intensities_are_of_the_sample_beside_a_source():
+    source = Component(name="foil", tau_ns=0.388, intensity=0.2, source=True)
+    model = LifetimeModel(
+        components=(*standard_components(), source),
+        response=Response(mu_ns=0.0, sigma_ns=SIGMA_NS),
+    )
+
+    shapes = make_shapes(np.linspace(-5.0, 15.0, 201), model=model)
+
+    # Of all positrons 0.8 are of the sample; a share of one of the o-Ps group, o-Ps and its third
+    # of p-Ps, is three quarters of o-Ps among them, and the foil's positrons come along.
+    assert_allclose(shapes.intensity_weight, shapes.ops_weight / 0.8)
+
+
+def test_subsets_that_are_too_small_are_refused():
+    data = image_data(np.random.default_rng(14), n=5_000, n_random=1_000)
+
+    with pytest.raises(SettingsError, match=r"recon\.subsets = 4 leaves 1500 triplets in each"):
+        maximise_components(data, options=ReconOptions(subsets=4), penalised=False)
+
+
+def test_an_edge_costs_the_same_on_any_grid():
+    costs = []
+    for h in (2.0, 4.0, 8.0):
+        edge = edges_of(0.1, (h, h, h))[0]
+        costs.append(h * edge**2 * (np.sqrt(1 + (2.0 / edge) ** 2) - 1) / h**2)
+
+    assert_allclose(costs, costs[1], rtol=0.15)

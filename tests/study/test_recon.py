@@ -9,6 +9,7 @@ from numpy.testing import assert_array_equal
 
 from psimg.core import FileError, FitStatus, SettingsError
 from psimg.study import memory, read_study, run_and_write, run_study
+from psimg.study.compare_input import read_region_table, region_table_of
 
 NAMES = {
     "mlem": {"activity"},
@@ -299,3 +300,25 @@ def test_the_likelihood_of_regions_is_a_table(study_file, tmp_path):
         rows = list(csv.DictReader(file))
     assert [row["region"] for row in rows] == ["phantom", "sphere_37mm"]
     assert all(float(row["n_triplets"]) > 0 for row in rows)
+
+
+def test_nothing_of_an_earlier_method_stays_behind(study_file, tmp_path):
+    run_and_write(recon(study_file, "regions"))
+    (tmp_path / "results" / "notes.txt").write_text("mine")
+
+    run_and_write(recon(study_file, "mlem"), overwrite=True)
+
+    assert not (tmp_path / "results" / "regions_recon.csv").exists()
+    assert (tmp_path / "results" / "notes.txt").read_text() == "mine"
+
+
+def test_a_comparison_reads_what_the_likelihood_of_regions_found(study_file, tmp_path):
+    run_and_write(recon(study_file, "regions"))
+    folder = tmp_path / "results"
+
+    assert region_table_of(folder).name == "regions_recon.csv"
+    rows = read_region_table(region_table_of(folder))
+
+    with (folder / "regions_recon.csv").open() as file:
+        first = next(csv.DictReader(file))
+    assert rows[first["region"]].n_events == round(float(first["n_triplets"]))
