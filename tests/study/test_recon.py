@@ -306,7 +306,8 @@ def test_nothing_of_an_earlier_method_stays_behind(study_file, tmp_path):
     run_and_write(recon(study_file, "regions"))
     (tmp_path / "results" / "notes.txt").write_text("mine")
 
-    run_and_write(recon(study_file, "mlem"), overwrite=True)
+    study_file.write_text(study_file.read_text().replace('"regions"', '"mlem"'))
+    run_and_write(read_study(study_file), overwrite=True)
 
     assert not (tmp_path / "results" / "regions_recon.csv").exists()
     assert (tmp_path / "results" / "notes.txt").read_text() == "mine"
