@@ -88,14 +88,15 @@ class ReconOptions:
         for name in ("resolution_mm", "min_counts", "smooth_tau", "smooth_intensity"):
             value = getattr(self, name)
             if not (np.isfinite(value) and value >= 0):
-                raise SettingsError(f"{name} = {value:g}: expected 0 or more")
+                raise SettingsError(f"{name} = {value:g}: expected a number from 0 up")
         for name in ("edge_tau", "edge_intensity", "guide_scale"):
             value = getattr(self, name)
             if value is not None and not (np.isfinite(value) and value > 0):
                 raise SettingsError(f"{name} = {value:g}: expected more than 0")
         if self.attenuation is not None and self.sensitivity != "geometric":
             raise SettingsError(
-                "attenuation is used by sensitivity = 'geometric' only; set it, or remove the file"
+                "attenuation is used by sensitivity = 'geometric' only; set sensitivity, or remove "
+                "attenuation"
             )
 
     @property

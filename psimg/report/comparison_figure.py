@@ -87,7 +87,6 @@ def draw_comparison(
     figure = Figure(figsize=(_WIDTH, upper + _LOWER), layout="constrained")
     rows = GridSpec(2, 1, figure=figure, height_ratios=(upper, _LOWER))
     top, bottom = figure.add_subfigure(rows[0]), figure.add_subfigure(rows[1])
-    _draw_slices(top, a, b, grid, f"{quantity}{unit}", titles, regions, voxel[2])
     both = np.isfinite(a) & np.isfinite(b)
     centres = grid.centres_mm()
     marks = []
@@ -96,6 +95,7 @@ def draw_comparison(
         # The mean of nearly everything says nothing of a place.
         if 0 < np.count_nonzero(inside) <= 0.5 * np.count_nonzero(both):
             marks.append((n, float(a[inside].mean()), float(b[inside].mean())))
+    _draw_slices(top, a, b, grid, f"{quantity}{unit}", titles, regions, voxel[2], marks)
     left, right = bottom.subplots(1, 2)
     _draw_scatter(left, a[both], b[both], marks, quantity, unit)
     _draw_differences(right, a[both], b[both], marks, quantity, unit, b_is_exact)
@@ -111,12 +111,15 @@ def _draw_slices(
     titles: tuple[str, str],
     regions: Sequence[Region],
     k: int,
+    marks: list[tuple[int, float, float]],
 ) -> None:
     panels = figure.subplots(1, 3, sharey=True)
     difference = a - b
     both = np.isfinite(difference)
-    norm = Normalize(*_range(np.concatenate([a[both], b[both]]), _COLOURED))
-    reach = max(abs(x) for x in _range(difference[both], _COLOURED))
+    means = [x for _, *pair in marks for x in pair]
+    norm = Normalize(*_range(np.concatenate([a[both], b[both]]), _COLOURED, means))
+    apart = [x - y for _, x, y in marks]
+    reach = max(abs(x) for x in _range(difference[both], _COLOURED, apart))
     drawn: list[AxesImage] = []
     level = f"{grid.axis_mm(2)[k]:.4g}".replace("-", "−")
     for axes, image, scale, colours, title in (
@@ -196,11 +199,14 @@ def _draw_outline(axes: Axes, region: Region, grid: VoxelGrid, k: int, number: s
     )
 
 
-def _range(values: FloatArray, percent: tuple[float, float]) -> tuple[float, float]:
-    """Return ends that most values lie between, never equal."""
+def _range(
+    values: FloatArray, percent: tuple[float, float], reached: Sequence[float] = ()
+) -> tuple[float, float]:
+    """Return ends that most values lie between, and all of ``reached``; never equal."""
     if not len(values):
         return 0.0, 1.0
     low, high = (float(p) for p in np.percentile(values, percent))
+    low, high = min((low, *reached)), max((high, *reached))
     margin = max(0.03 * (high - low), 1e-6 * max(abs(low), abs(high)), 1e-12)
     return low - margin, high + margin
 
@@ -242,7 +248,8 @@ def _draw_scatter(
     quantity: str,
     unit: str,
 ) -> None:
-    low, high = _range(np.concatenate([a, b]), _SHOWN)
+    means = [x for _, *pair in marks for x in pair]
+    low, high = _range(np.concatenate([a, b]), _SHOWN, means)
     axes.set_xlim(low, high)
     axes.set_ylim(low, high)
     _draw_cloud(axes, b, a)
@@ -266,9 +273,10 @@ def _draw_differences(
 ) -> None:
     mean, difference = b if b_is_exact else 0.5 * (a + b), a - b
     centre, width = float(difference.mean()), float(difference.std())
-    low, high = _range(difference, _SHOWN)
+    low, high = _range(difference, _SHOWN, [x - y for _, x, y in marks])
     reach = 1.35 * _LIMIT * width
-    left, right = _range(mean, (0.0, 100.0) if b_is_exact else _SHOWN)
+    places = [y if b_is_exact else 0.5 * (x + y) for _, x, y in marks]
+    left, right = _range(mean, (0.0, 100.0) if b_is_exact else _SHOWN, places)
     margin = 0.06 * (right - left) if b_is_exact else 0.0
     axes.set_xlim(left - margin, right + margin)
     axes.set_ylim(min(low, centre - reach), max(high, centre + reach))

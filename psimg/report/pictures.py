@@ -178,15 +178,17 @@ def _value_and_error(
     factor: float = 1.0,
     least_span: float,
 ) -> list[MapImage]:
-    values, errors = content.maps.image(name), content.maps.error_image(name)
+    values = factor * content.maps.image(name)
+    errors = factor * content.maps.error_image(name)
     return [
         MapImage(
             name=name,
             title=title,
             label=label,
-            image=factor * values,
-            errors=factor * errors,
+            image=values,
+            errors=errors,
             scale="value",
+            reached=_medians(content, values),
             least_span=least_span,
             by_region=content.recon is not None and content.recon.method == "regions",
         ),
@@ -194,10 +196,23 @@ def _value_and_error(
             name=f"{name}_error",
             title=f"Standard error of the {title[0].lower()}{title[1:].partition(':')[0]}",
             label=f"error of {label}",
-            image=factor * errors,
+            image=errors,
             scale="error",
+            reached=_medians(content, errors),
         ),
     ]
+
+
+def _medians(content: ReportContent, image: NDArray[np.float64]) -> tuple[float, ...]:
+    """Return the median in each region of an image that has some; none for a histogram's.
+
+    Voxels of images are smooth enough for the median of a few to mean something.
+    """
+    if content.recon is None:
+        return ()
+    flat, centres = image.reshape(-1), content.maps.grid.centres_mm()
+    inside = (flat[region.contains(centres)] for region in content.regions)
+    return tuple(float(np.nanmedian(v)) for v in inside if np.isfinite(v).any())
 
 
 def _signals(content: ReportContent) -> Iterator[_Plan]:

@@ -64,6 +64,10 @@ class MapImage:
     by_region: bool = False
     """Whether voxels have the values of some regions: a ``value``'s colours then reach all."""
 
+    reached: tuple[float, ...] = ()
+    """What the colours of a ``value`` or an ``error`` must reach: the medians in regions, which
+    voxels of a small one would not set."""
+
     def __post_init__(self) -> None:
         shape = np.shape(self.image)
         freeze(self, image=(np.float64, *shape), errors=(np.float64, *shape))
@@ -273,7 +277,7 @@ def colour_limits(drawn: MapImage) -> tuple[float, float]:
         high = float(values.max())
         return 0.0, high if high > 1.0 or (drawn.scale == "amount" and high > 0.0) else 1.0
     if drawn.scale == "error":
-        high = float(np.percentile(values, 95))
+        high = max((float(np.percentile(values, 95)), *drawn.reached))
         return 0.0, high if high > 0 else 1.0
     if drawn.scale == "ratio":
         low, high = np.percentile(values, (1, 99))
@@ -290,8 +294,10 @@ def colour_limits(drawn: MapImage) -> tuple[float, float]:
         half = max(half, 3.0 * typical)
         values = values[errors <= typical] if np.any(errors <= typical) else values
     low, middle, high = (float(p) for p in np.percentile(values, (2, 50, 98)))
+    # Where a region lies beyond what voxels set, that end alone moves.
     half = max(half, middle - low, high - middle)
-    return max(0.0, middle - half), middle + half
+    low, high = min((middle - half, *drawn.reached)), max((middle + half, *drawn.reached))
+    return max(0.0, low), high
 
 
 def _typical_error(drawn: MapImage) -> float:

@@ -161,6 +161,23 @@ def reconstruct_study(
     )
 
 
+def check_images(study: Study) -> None:
+    """Read the images that ``[recon]`` names, to find what is wrong with one before a long run.
+
+    Raises
+    ------
+    FileError, DataError, SettingsError
+        As `reconstruct_study` would, once everything else has been read.
+    """
+    if study.settings.recon.method == "histogram":
+        return
+    files = study.recon_files
+    for key in ("activity", "guide", "sensitivity"):
+        _image(getattr(files, key), study, key)
+    if files.attenuation is not None:
+        read_attenuation(files.attenuation, study.grid)
+
+
 def _image(path: Path | None, study: Study, key: str) -> FloatArray | None:
     """Return an image that ``[recon]`` names on the study's grid."""
     if path is None:

@@ -31,7 +31,7 @@ from psimg.study.checks import (
     require_kept,
 )
 from psimg.study.config import Study
-from psimg.study.imaging import StudyImages, reconstruct_study
+from psimg.study.imaging import StudyImages, check_images, reconstruct_study
 from psimg.study.ledger import complete_counts, path_of_events
 from psimg.study.randoms import examine_randoms
 from psimg.study.reading import Progress, Tally, read_files, start_tally
@@ -141,6 +141,7 @@ def run_study(
             f"input.timing needs singles, and the input holds {content}, whose detectors are not "
             "known; remove it"
         )
+    check_images(study)
     run = start_tally(study, files)
     with ThreadPoolExecutor(1) as pool:
         hashes = pool.map(_sha256, study.files)

@@ -323,3 +323,17 @@ def test_a_comparison_reads_what_the_likelihood_of_regions_found(study_file, tmp
     with (folder / "regions_recon.csv").open() as file:
         first = next(csv.DictReader(file))
     assert rows[first["region"]].n_events == round(float(first["n_triplets"]))
+
+
+def test_a_bad_image_is_found_before_anything_is_read(study_file, tmp_path, monkeypatch):
+    write_nifti(tmp_path / "mu.nii.gz", np.full((4, 4, 4), 40.0))
+    more = QUICK + 'sensitivity = "geometric"\nattenuation = "mu.nii.gz"\n'
+    study = recon(study_file, "em", more=more)
+    monkeypatch.setattr("psimg.study.run.read_files", lambda *_: pytest.fail("was read"))
+
+    with pytest.raises(SettingsError, match="Hounsfield"):
+        run_study(study)
+
+
+def write_nifti(path, image):
+    nib.save(nib.Nifti1Image(image, np.diag([60.0, 60.0, 60.0, 1.0])), path)
