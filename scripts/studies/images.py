@@ -41,6 +41,7 @@ TRUE = np.array([BODY_TAU_NS, *TAU_OPS_NS])
 FAST_NS = (SHARE_OPS / 3 * 0.125 + (1 - 4 / 3 * SHARE_OPS) * 0.388, SHARE_OPS)
 """Mean lifetime is the first number plus the second times tau_ops."""
 WORDS = {
+    "mlem": "activity from pairs (MLEM)",
     "histogram": "fit per voxel of most likely points",
     "rate": "effective rate",
     "simple": "mean lifetime (SIMPLE)",
@@ -279,6 +280,30 @@ def draw_method(method, file, path):
     plt.close(figure)
 
 
+def draw_activity(data, path):
+    """Draw the activity that lifetimes lean on beside the truth, in that of the largest sphere."""
+    import matplotlib.pyplot as plt
+
+    label = label_of(data.grid).reshape(data.grid.shape)
+    image = data.activity / data.activity[label == len(SPHERES)].mean()
+    truth = np.where(label < 0, np.nan, np.where(label == 0, 1.0 / CONTRAST, 1.0))
+    z = image.shape[2] // 2
+    extent = 0.5 * np.array([-208, 208, -208, 208])
+    figure, axes = plt.subplots(1, 2, figsize=(7.4, 3.5), layout="constrained")
+    colours = plt.get_cmap("magma").with_extremes(bad="#ececec")
+    for ax, values, title in ((axes[0], truth, "truth"), (axes[1], image, WORDS["mlem"])):
+        shown = ax.imshow(values[:, :, z].T, origin="lower", extent=extent, vmin=0,
+                          vmax=1.3, cmap=colours, interpolation="nearest")  # fmt: skip
+        ax.set_title(title, fontsize=11)
+        ax.set_xlabel("x [mm]")
+        ax.set_xlim(-95, 95)
+        ax.set_ylim(-95, 95)
+    axes[0].set_ylabel("y [mm]")
+    figure.colorbar(shown, ax=axes, label="activity, mean of the largest sphere is 1", shrink=0.9)
+    figure.savefig(path, dpi=130, metadata={"Software": None})
+    plt.close(figure)
+
+
 def row(cells):
     return "| " + " | ".join(cells) + " |"
 
@@ -322,6 +347,8 @@ def write_page(files, voxel_mm):
     images = DOCS / "images"
     for method in (*VOXEL_METHODS, "regions"):
         draw_method(method, files[0], images / f"images_{method}.png")
+    first = prepared(0, voxel_mm=voxel_mm, options=ReconOptions(method="mlem"))
+    draw_activity(first.data, images / "images_mlem.png")
     both, n_both = common_rmse(files, "histogram", "penalised")
     heads = ["region", "truth [ns]"]
     lines = [
@@ -417,7 +444,7 @@ def write_page(files, voxel_mm):
         "value.",
         "",
     ]
-    for method in (*VOXEL_METHODS, "regions"):
+    for method in ("mlem", *VOXEL_METHODS, "regions"):
         lines += [f"![{WORDS[method]}](../images/images_{method}.png)", ""]
     PAGE.write_text("\n".join(lines).rstrip() + "\n")
     CACHE.joinpath("summary.json").write_text(
