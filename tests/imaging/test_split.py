@@ -4,6 +4,7 @@ from numpy.testing import assert_allclose
 
 from psimg.core import SettingsError
 from psimg.core.maps import FitStatus
+from psimg.imaging.component_maps import reconstruct_components
 from psimg.imaging.split import reconstruct_split
 from psimg.imaging.values import ReconOptions
 
@@ -75,3 +76,26 @@ def test_voxels_with_few_counts_and_no_events_have_no_values(draw_list_mode, bal
 
         assert np.all(rec.maps.status_image() == FitStatus.TOO_FEW_COUNTS)
         assert np.isnan(rec.maps.values).all()
+
+
+@pytest.mark.parametrize("n_random", [0, 20_000])
+def test_images_of_time_bins_and_component_em_agree(draw_list_mode, ball, n_random):
+    # With more randoms the images of late time bins, which cannot fall below zero, keep some.
+    here, there = (-30.0, 0.0, 0.0), (30.0, 0.0, 0.0)
+    data = draw_list_mode(
+        np.random.default_rng(4), ball(200_000, 1.6, 20.0, here), ball(200_000, 2.6, 20.0, there),
+        n_random=n_random, n_voxel=14,
+    )  # fmt: skip
+
+    split = reconstruct_split(data, options=ReconOptions(method="split", iterations=3)).maps
+    em = reconstruct_components(data, options=ReconOptions(method="em"), penalised=False).maps
+
+    for name in ("tau_ops", "intensity_ops"):
+        a, b = split.image(name), em.image(name)
+        both = np.isfinite(a) & np.isfinite(b)
+        error = np.hypot(split.error_image(name)[both], em.error_image(name)[both])
+        pull = (a - b)[both] / error
+        assert np.count_nonzero(both) > 100
+        # From the same events: closer to each other than two measurements would be.
+        assert np.sqrt(np.mean(pull**2)) < 1.0
+        assert abs(np.median(pull)) < 0.5
