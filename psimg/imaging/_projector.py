@@ -226,10 +226,13 @@ def back_project(
     slope: SingleArray,
     offset: IntArray,
     partial: SingleArray,
+    squared: bool,
 ) -> None:
     """Add each event's value along its line, to the stretch of its block.
 
-    values : (N,); offset : (L,) from an image's index to that in ``partial``.
+    values : (N,); offset : (L,) from an image's index to that in ``partial``; squared : whether to
+    take the squares of the weights. A voxel lies in one plane of the dominant axis, so that each
+    weight is of one sample alone.
     """
     for block in nb.prange(len(starts)):  # a block adds only to its own stretch
         index = np.empty(MOST_PLANES, np.int32)
@@ -242,6 +245,10 @@ def back_project(
                 n_plane = _trace(
                     point, slope, n, axis, extent, stride, length, sigma, index, weight
                 )
+                if squared:
+                    for part in range(4):
+                        for m in range(part * MOST_PLANES, part * MOST_PLANES + n_plane):
+                            weight[m] *= weight[m]
                 _spread(
                     values[n], partial, offset[block], index, weight, n_plane, stride[1], stride[2]
                 )
@@ -298,57 +305,6 @@ def back_project_ratio(
                         stride[2],
                     )  # fmt: skip
         log_sum[block] = total + math.log(product)
-
-
-@nb.njit(inline="always")
-def _spread_squares(
-    value: Any,
-    partial: SingleArray,
-    offset: int,
-    index: NDArray[np.int32],
-    weight: SingleArray,
-    n_plane: int,
-    s1: int,
-    s2: int,
-) -> None:
-    for j in range(n_plane):
-        i = np.int64(index[j]) + offset
-        partial[i] += value * weight[j] ** 2
-        partial[i + s1] += value * weight[MOST_PLANES + j] ** 2
-        partial[i + s2] += value * weight[2 * MOST_PLANES + j] ** 2
-        partial[i + s1 + s2] += value * weight[3 * MOST_PLANES + j] ** 2
-
-
-@nb.njit(parallel=True, **_JIT)
-def back_project_squares(
-    values: SingleArray,
-    shape: IntArray,
-    size: FloatArray,
-    sigma: float,
-    starts: IntArray,
-    point: SingleArray,
-    slope: SingleArray,
-    offset: IntArray,
-    partial: SingleArray,
-) -> None:
-    """Add each event's value times the squares of its weights; see `back_project`.
-
-    A voxel lies in one plane of the dominant axis, so that each weight is of one sample alone.
-    """
-    for block in nb.prange(len(starts)):  # a block adds only to its own stretch
-        index = np.empty(MOST_PLANES, np.int32)
-        weight = np.empty(_N_WEIGHT, np.float32)
-        for d in range(3):
-            axis, extent, stride, length = _axes(d, shape, size)
-            for n in range(starts[block, d, 0], starts[block, d, 1]):
-                if values[n] == 0.0:
-                    continue
-                n_plane = _trace(
-                    point, slope, n, axis, extent, stride, length, sigma, index, weight
-                )
-                _spread_squares(
-                    values[n], partial, offset[block], index, weight, n_plane, stride[1], stride[2]
-                )
 
 
 @nb.njit(parallel=True, cache=True)

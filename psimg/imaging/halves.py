@@ -7,7 +7,9 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-from psimg.imaging.values import Reconstruction
+from psimg.imaging.mlem import Progress
+from psimg.imaging.values import ImageData, ReconOptions, Reconstruction
+from psimg.imaging.weighted import steps_of
 
 log = logging.getLogger(__name__)
 
@@ -18,7 +20,13 @@ _LEAST = 8
 
 
 def with_grown_errors(
-    reconstruct: Callable[[NDArray[np.float32] | None, int], Reconstruction], n_events: int
+    reconstruct: Callable[
+        [ImageData, ReconOptions, NDArray[np.float32] | None, Progress | None], Reconstruction
+    ],
+    data: ImageData,
+    options: ReconOptions,
+    weights: NDArray[np.float32] | None,
+    progress: Progress | None,
 ) -> Reconstruction:
     """Reconstruct with errors that hold the noise which the passes build up.
 
@@ -30,19 +38,25 @@ def with_grown_errors(
     Parameters
     ----------
     reconstruct : callable
-        Called as ``reconstruct(weights, part)``, part 0 for all events and 1 for half of them.
-    n_events : int
-        Events of the list mode.
+        Called as ``reconstruct(data, options, weights, progress)``, for all events and for half.
+    data, options : ImageData, ReconOptions
+        Passed on.
+    weights : (N,) float32 array, optional
+        Weight of each event: a replicate, whose errors nobody asks for, is made once.
+    progress : callable, optional
+        Called as ``progress(passes_done, passes_total)`` over both.
 
     Returns
     -------
     Reconstruction
         Of all events; errors of each parameter times its factor, which is at least one.
     """
-    whole = reconstruct(None, 0)
-    every_second = np.zeros(n_events, np.float32)
+    if weights is not None:
+        return reconstruct(data, options, weights, progress)
+    whole = reconstruct(data, options, None, steps_of(progress, 0, 2))
+    every_second = np.zeros(len(data.triplets), np.float32)
     every_second[::2] = 2.0
-    half = reconstruct(every_second, 1)
+    half = reconstruct(data, options, every_second, steps_of(progress, 1, 2))
     errors = whole.maps.errors.copy()
     for column, name in enumerate(whole.maps.names):
         other = half.maps.image(name).reshape(-1)[whole.maps.voxel]

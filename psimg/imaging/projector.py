@@ -98,30 +98,28 @@ class Projector:
         )  # fmt: skip
         return out
 
-    def back_project(self, values: NDArray[np.float32], *, time_bin: int | None = None) -> Field:
-        """Return the field of the sum over events of each one's value along its line."""
+    def back_project(
+        self, values: NDArray[np.float32], *, time_bin: int | None = None, squared: bool = False
+    ) -> Field:
+        """Return the field of the sum over events of each one's value along its line.
+
+        Parameters
+        ----------
+        values : (N,) float32 array
+            A value of each event.
+        time_bin : int, optional
+            The time bin whose events are used; all when left out.
+        squared : bool
+            Whether each weight is squared, as for variances: those of the lines alone, without
+            the resolution kernel.
+        """
         values = self._one_each(values, "values")
         for starts in self._starts(time_bin):
             _projector.back_project(
                 values, self._shape, self._size, self.events.sigma_mm, starts, self.events.point,
-                self.events.slope, self._offset, self._partial,
+                self.events.slope, self._offset, self._partial, squared,
             )  # fmt: skip
-        return self._merged()
-
-    def back_project_squares(self, values: NDArray[np.float32]) -> Field:
-        """Return the field of the sum over events of each one's value times its squared weights.
-
-        The weights are those of the lines alone, without the resolution kernel.
-        """
-        values = np.ascontiguousarray(values, np.float32)
-        if values.shape != (len(self.events),):
-            raise DataError(f"{values.shape} values for {len(self.events)} events")
-        for starts in self._starts(None):
-            _projector.back_project_squares(
-                values, self._shape, self._size, self.events.sigma_mm, starts, self.events.point,
-                self.events.slope, self._offset, self._partial,
-            )  # fmt: skip
-        return self._merge()
+        return self._merge() if squared else self._merged()
 
     def back_project_ratio(
         self,

@@ -11,7 +11,7 @@ from psimg.imaging.projector import Projector, to_field, to_image
 from psimg.imaging.random_images import expected_image, find_randoms
 from psimg.imaging.time_shapes import TimeShapes, require_two_groups
 from psimg.imaging.values import ImageData, ReconOptions, Reconstruction
-from psimg.imaging.weighted import events_of, maps_of, power_images, scatter_of, steps_of
+from psimg.imaging.weighted import events_of, maps_of, power_images, scatter_of
 
 FloatArray = NDArray[np.float64]
 
@@ -73,12 +73,7 @@ def reconstruct_simple(
     SettingsError
         If there is no estimate of the randoms.
     """
-    if weights is not None:
-        return _reconstruct(data, options, weights, progress)
-    return with_grown_errors(
-        lambda some, part: _reconstruct(data, options, some, steps_of(progress, part, 2)),
-        len(data.triplets),
-    )
+    return with_grown_errors(_reconstruct, data, options, weights, progress)
 
 
 def _reconstruct(

@@ -13,7 +13,7 @@ from psimg.imaging.moments import peak_bin
 from psimg.imaging.projector import Projector, to_image
 from psimg.imaging.random_images import RandomImages, expected_image, find_randoms
 from psimg.imaging.values import ImageData, ReconOptions, Reconstruction
-from psimg.imaging.weighted import events_of, image_of, scatter_of, steps_of
+from psimg.imaging.weighted import events_of, image_of, scatter_of
 from psimg.lifetime.values import FitOptions
 from psimg.lifetime.voxel_fit import fit_voxels
 from psimg.spectra.levels import RandomLevels
@@ -68,12 +68,7 @@ def reconstruct_split(
     SettingsError
         If there is no estimate of the randoms.
     """
-    if weights is not None:
-        return _reconstruct(data, options, weights, progress)
-    return with_grown_errors(
-        lambda some, part: _reconstruct(data, options, some, steps_of(progress, part, 2)),
-        len(data.triplets),
-    )
+    return with_grown_errors(_reconstruct, data, options, weights, progress)
 
 
 def _reconstruct(

@@ -151,7 +151,8 @@ def scatter_of(
     own = to_image(projector.blurred(field), grid).astype(np.float64) ** 2
     values = share.astype(np.float64) ** 2
     return [
-        own * to_image(projector.back_project_squares((values * u**k).astype(np.float32)), grid)
+        own
+        * to_image(projector.back_project((values * u**k).astype(np.float32), squared=True), grid)
         for k in range(n_power)
     ]
 

@@ -301,8 +301,8 @@ def test_an_event_that_nothing_explains_does_not_break_the_fit(toy):
 def test_randoms_outside_all_regions_are_not_put_inside():
     rng = np.random.default_rng(31)
     data, pairs = make_data(rng)
-    # As many random pairs again, everywhere, with their share of random triplets.
-    n_far, n_pairs = round(0.3 * len(pairs)), len(pairs)
+    # Many random pairs, everywhere, with their share of random triplets; activity only inside.
+    n_far, n_pairs = 3 * len(pairs), len(pairs)
     n_extra = round(n_far * float(data.unrelated.sum()) / n_pairs)
     half = 0.5 * (GRID.high_mm - GRID.low_mm)
     everywhere = GRID.low_mm + 2.0 * half * rng.random((n_far + n_extra, 3))

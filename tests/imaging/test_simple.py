@@ -113,7 +113,7 @@ def test_squares_of_weights_are_those_of_the_lines(draw_list_mode, ball):
     projector = Projector(events_of(data, None, 0, data.shapes.n_bin).lines)
     values = np.arange(1.0, 1.0 + len(data.triplets), dtype=np.float32)
 
-    found = projector.back_project_squares(values)
+    found = projector.back_project(values, squared=True)
 
     expected = np.zeros(projector.n_cell)
     for i, value in enumerate(values):
