@@ -319,3 +319,22 @@ def test_an_edge_costs_the_same_on_any_grid():
         costs.append(h * edge**2 * (np.sqrt(1 + (2.0 / edge) ** 2) - 1) / h**2)
 
     assert_allclose(costs, costs[1], rtol=0.15)
+
+
+def test_what_a_resolution_blurs_away_is_left_to_the_penalty():
+    data = image_data(np.random.default_rng(15), n=20_000)
+
+    def error(resolution_mm):
+        options = ReconOptions(resolution_mm=resolution_mm, smooth_tau=1.0)
+        found = maximise_components(
+            data, options=dataclasses.replace(options, iterations=3), penalised=True
+        )
+        variance, _ = component_variances(
+            data, options=options, counts=found.counts, share=np.full_like(found.share, 0.4),
+            log_tau=np.full_like(found.log_tau, np.log(2.0)), random_scale=1.0, penalised=True,
+            used=found.used, guide=np.zeros(0, np.float32),
+        )  # fmt: skip
+        return np.sqrt(np.median(variance[found.used]))
+
+    # The penalty takes over the frequencies that are blurred away: less noise, and less contrast.
+    assert error(20.0) < 0.95 * error(0.0)

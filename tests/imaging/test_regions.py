@@ -312,8 +312,11 @@ def test_randoms_outside_all_regions_are_not_put_inside():
         data.triplets, sort(everywhere[n_far:], rng, time_bin=bins, n_bin=SHAPES.n_bin)
     )
     flat = np.full(GRID.shape, n_extra / GRID.n_voxel)
+    # Activity from a file: none outside the regions, where only randoms lie.
+    outside = outside_regions(draw_regions(REGIONS, GRID, resolution_mm=0.0), GRID)
     extra = replace(
         data,
+        activity=np.where(outside > 0, 0.0, data.activity),
         triplets=with_extra,
         dt_ns=np.zeros(len(with_extra)),
         unrelated=data.unrelated + flat,
@@ -324,6 +327,9 @@ def test_randoms_outside_all_regions_are_not_put_inside():
 
     pull = np.log(found.tau_ops_ns / TAU_NS) / (found.tau_ops_errors_ns / found.tau_ops_ns)
     assert np.all(np.abs(pull) < 4.0)
+    # The counts that were drawn vary as Poisson numbers.
+    spread = np.hypot(found.n_triplets_errors, np.sqrt(N_TRUE))
+    assert np.all(np.abs(found.n_triplets - N_TRUE) < 4.0 * spread)
 
 
 def merged(one, other):
